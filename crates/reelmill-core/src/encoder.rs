@@ -1,0 +1,328 @@
+//! Video encoders and the pixel formats each takes.
+
+use serde::{Deserialize, Serialize};
+
+/// A video encoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VideoEncoder {
+    /// H.264 by x264.
+    X264,
+    /// HEVC by x265.
+    X265,
+    /// AV1 by SVT-AV1.
+    SvtAv1,
+    /// VP9 by libvpx.
+    Vp9,
+    /// FFV1, lossless.
+    Ffv1,
+}
+
+/// Chroma subsampling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Chroma {
+    Gray,
+    C420,
+    C422,
+    C440,
+    C444,
+}
+
+/// What a pixel format name says, as far as choosing a codec's format needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PixelShape {
+    chroma: Chroma,
+    depth: u32,
+    alpha: bool,
+}
+
+const X264: &[&str] = &[
+    "yuv420p",
+    "yuvj420p",
+    "yuv422p",
+    "yuvj422p",
+    "yuv444p",
+    "yuvj444p",
+    "yuv420p10le",
+    "yuv422p10le",
+    "yuv444p10le",
+    "gray",
+    "gray10le",
+];
+const X265: &[&str] = &[
+    "yuv420p",
+    "yuvj420p",
+    "yuv422p",
+    "yuvj422p",
+    "yuv444p",
+    "yuvj444p",
+    "yuv420p10le",
+    "yuv422p10le",
+    "yuv444p10le",
+    "yuv420p12le",
+    "yuv422p12le",
+    "yuv444p12le",
+    "gray",
+    "gray10le",
+    "gray12le",
+];
+const SVT_AV1: &[&str] = &["yuv420p", "yuv420p10le"];
+const VP9: &[&str] = &[
+    "yuv420p",
+    "yuva420p",
+    "yuv422p",
+    "yuv440p",
+    "yuv444p",
+    "yuv420p10le",
+    "yuv422p10le",
+    "yuv440p10le",
+    "yuv444p10le",
+    "yuv420p12le",
+    "yuv422p12le",
+    "yuv440p12le",
+    "yuv444p12le",
+];
+const FFV1: &[&str] = &[
+    "gray",
+    "gray10le",
+    "gray12le",
+    "gray16le",
+    "yuv420p",
+    "yuv422p",
+    "yuv440p",
+    "yuv444p",
+    "yuva420p",
+    "yuva422p",
+    "yuva444p",
+    "yuv420p10le",
+    "yuv422p10le",
+    "yuv444p10le",
+    "yuv420p12le",
+    "yuv422p12le",
+    "yuv444p12le",
+    "yuv420p16le",
+    "yuv422p16le",
+    "yuv444p16le",
+    "yuva420p10le",
+    "yuva422p10le",
+    "yuva444p10le",
+    "yuva444p16le",
+    "yuv410p",
+    "yuv411p",
+    "bgr0",
+    "bgra",
+    "gbrp10le",
+    "gbrp12le",
+    "gbrp16le",
+    "rgb48le",
+    "rgba64le",
+];
+
+impl VideoEncoder {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::X264, Self::X265, Self::SvtAv1, Self::Vp9, Self::Ffv1];
+
+    /// The name users type in presets.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::X264 => "x264",
+            Self::X265 => "x265",
+            Self::SvtAv1 => "svt-av1",
+            Self::Vp9 => "vp9",
+            Self::Ffv1 => "ffv1",
+        }
+    }
+
+    /// The codec it writes, by FFmpeg's name.
+    #[must_use]
+    pub fn codec(self) -> &'static str {
+        match self {
+            Self::X264 => "h264",
+            Self::X265 => "hevc",
+            Self::SvtAv1 => "av1",
+            Self::Vp9 => "vp9",
+            Self::Ffv1 => "ffv1",
+        }
+    }
+
+    /// Lowest, highest and usual constant rate factor; `None` where the
+    /// encoder has no such thing.
+    #[must_use]
+    pub fn crf_range(self) -> Option<(f64, f64, f64)> {
+        match self {
+            Self::X264 => Some((0.0, 51.0, 21.0)),
+            Self::X265 => Some((0.0, 51.0, 23.0)),
+            Self::SvtAv1 => Some((1.0, 63.0, 30.0)),
+            Self::Vp9 => Some((0.0, 63.0, 31.0)),
+            Self::Ffv1 => None,
+        }
+    }
+
+    /// The names or numbers its speed setting takes, slow to fast being the
+    /// encoder's own order.
+    #[must_use]
+    pub fn speeds(self) -> &'static [&'static str] {
+        match self {
+            Self::X264 | Self::X265 => &[
+                "placebo",
+                "veryslow",
+                "slower",
+                "slow",
+                "medium",
+                "fast",
+                "faster",
+                "veryfast",
+                "superfast",
+                "ultrafast",
+            ],
+            Self::SvtAv1 => &[
+                "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13",
+            ],
+            Self::Vp9 => &["0", "1", "2", "3", "4", "5", "6", "7", "8"],
+            Self::Ffv1 => &[],
+        }
+    }
+
+    /// Whether it can mark interlaced frames as such.
+    #[must_use]
+    pub fn keeps_interlacing(self) -> bool {
+        matches!(self, Self::X264 | Self::Ffv1)
+    }
+
+    /// Whether 4:2:0 pictures must have an even number of rows and columns.
+    #[must_use]
+    pub fn needs_even_size(self) -> bool {
+        !matches!(self, Self::Ffv1 | Self::Vp9)
+    }
+
+    /// The pixel format to encode `source` pixels in: the same if the encoder
+    /// takes it, else the nearest that loses least. The flag says whether
+    /// nothing is lost (chroma, depth and alpha all fit).
+    #[must_use]
+    pub fn pixel_format(self, source: &str) -> (&'static str, bool) {
+        let formats = self.formats();
+        if let Some(same) = formats.iter().find(|format| **format == source) {
+            return (same, true);
+        }
+        let want = PixelShape::of(source);
+        let best = formats
+            .iter()
+            .map(|format| (*format, PixelShape::of(format)))
+            .min_by_key(|(format, have)| (want.loss(*have), format.len()));
+        match best {
+            Some((format, have)) => (format, want.loss(have).0 == 0),
+            None => ("yuv420p", false),
+        }
+    }
+
+    fn formats(self) -> &'static [&'static str] {
+        match self {
+            Self::X264 => X264,
+            Self::X265 => X265,
+            Self::SvtAv1 => SVT_AV1,
+            Self::Vp9 => VP9,
+            Self::Ffv1 => FFV1,
+        }
+    }
+}
+
+impl std::fmt::Display for VideoEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Whether a pixel format stores chroma at half the luma's width or height, so
+/// that odd sizes are a problem: (horizontally, vertically).
+#[must_use]
+pub fn subsampled(pixel_format: &str) -> (bool, bool) {
+    match PixelShape::of(pixel_format).chroma {
+        Chroma::C420 => (true, true),
+        Chroma::C422 => (true, false),
+        Chroma::C440 => (false, true),
+        Chroma::C444 | Chroma::Gray => (false, false),
+    }
+}
+
+impl PixelShape {
+    fn of(name: &str) -> Self {
+        let chroma = if name.starts_with("gray") || name.starts_with("mono") {
+            Chroma::Gray
+        } else if name.contains("422") || name.contains("uyvy") || name.contains("yuyv") {
+            Chroma::C422
+        } else if name.contains("440") {
+            Chroma::C440
+        } else if ["420", "nv12", "nv21", "p010", "p016", "410", "411"]
+            .iter()
+            .any(|part| name.contains(part))
+        {
+            Chroma::C420
+        } else {
+            Chroma::C444
+        };
+        let depth = [16, 14, 12, 10, 9]
+            .into_iter()
+            .find(|depth| {
+                name.contains(&format!("p{depth}"))
+                    || name.contains(&format!("gray{depth}"))
+                    || name.contains(&format!("p0{depth}"))
+            })
+            .or_else(|| (name.contains("48") || name.contains("64")).then_some(16))
+            .unwrap_or(8);
+        let alpha = [
+            "yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "ya8", "ya16", "pal8",
+        ]
+        .iter()
+        .any(|part| name.starts_with(part));
+        Self {
+            chroma,
+            depth,
+            alpha,
+        }
+    }
+
+    /// (kinds of loss, waste): what taking `have` for this costs.
+    fn loss(self, have: Self) -> (u32, u32) {
+        let chroma_lost = match (self.chroma, have.chroma) {
+            (want, have) if want == have => 0,
+            (Chroma::C422, Chroma::C440) | (Chroma::C440, Chroma::C422) => 4,
+            (want, have) if have > want => 0,
+            _ => 4,
+        };
+        let depth_lost = self.depth.saturating_sub(have.depth) * 8;
+        let alpha_lost = u32::from(self.alpha && !have.alpha);
+        let waste = have.depth.saturating_sub(self.depth)
+            + 4 * u32::from(have.chroma != self.chroma)
+            + 8 * u32::from(have.alpha && !self.alpha);
+        (chroma_lost + depth_lost + alpha_lost, waste)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_the_nearest_pixel_format() {
+        let cases = [
+            (VideoEncoder::X264, "yuv420p", "yuv420p", true),
+            (VideoEncoder::X264, "nv12", "yuv420p", true),
+            (VideoEncoder::X264, "p010le", "yuv420p10le", true),
+            (VideoEncoder::X264, "yuv420p12le", "yuv420p10le", false),
+            (VideoEncoder::X264, "bgr24", "yuv444p", true),
+            (VideoEncoder::X264, "yuv411p", "yuv420p", true),
+            (VideoEncoder::SvtAv1, "yuv422p10le", "yuv420p10le", false),
+            (VideoEncoder::Vp9, "yuva420p", "yuva420p", true),
+            (VideoEncoder::Vp9, "yuvj420p", "yuv420p", true),
+            (VideoEncoder::X265, "yuva444p12le", "yuv444p12le", false),
+        ];
+        for (encoder, source, format, whole) in cases {
+            assert_eq!(
+                encoder.pixel_format(source),
+                (format, whole),
+                "{encoder} {source}"
+            );
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Jobs: requests to convert one source each.
+
+use crate::container::Container;
+use crate::error::Failure;
+use crate::id::{BlobId, JobId};
+use crate::media::MediaInfo;
+use crate::packets::Uncuttable;
+use crate::plan::Plan;
+use crate::preset::Preset;
+use crate::retry::RetryPolicy;
+use crate::task::{Finished, TaskState};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A request to convert one source, and how it fares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its name.
+    pub id: JobId,
+    /// What it is called for people: usually the source's file name.
+    pub name: String,
+    /// Who owns it (a key's name), where keys are used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// When it was accepted.
+    pub created: Timestamp,
+    /// When it last changed.
+    pub updated: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// 0 (last) to 100 (first).
+    pub priority: u8,
+    /// The user's own marks.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// What to convert.
+    pub source: Source,
+    /// How.
+    pub request: Request,
+    /// Where it stands.
+    pub state: JobState,
+    /// Which plan counts; raised when it is planned again.
+    pub generation: u32,
+    /// Tasks of this stage and below may run.
+    pub stage: u8,
+    /// What the probe found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media: Option<MediaInfo>,
+    /// The build of the encoder that all its chunks must come from; set by the
+    /// first claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder_pin: Option<String>,
+    /// The output, once completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Finished>,
+    /// Why it failed, was rejected or skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// What to convert.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "source", rename_all = "snake_case")]
+pub enum Source {
+    /// Uploaded bytes.
+    Upload {
+        /// Their name in blob storage.
+        blob: BlobId,
+        /// How many.
+        bytes: u64,
+        /// SHA-512, hexadecimal.
+        sha512: String,
+        /// The file's name at its owner's; for display and for telling the
+        /// container apart, never used as a path.
+        file_name: String,
+    },
+    /// A file that this machine alone can read (`reelmill convert`).
+    Local {
+        /// Its path.
+        path: String,
+    },
+}
+
+/// How to convert.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Name of the preset it was made from.
+    pub preset_name: String,
+    /// The preset with all overrides applied.
+    pub preset: Preset,
+    /// Output container.
+    pub container: Container,
+    /// Chunk length asked for, seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk_seconds: Option<f64>,
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// Set when an attempt to cut the source failed: it is encoded whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncuttable: Option<Uncuttable>,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Its source is on the way.
+    Uploading,
+    /// Accepted; nothing has begun.
+    Queued,
+    /// Work has begun.
+    Running,
+    /// The output is there.
+    Completed,
+    /// A rule said not to convert it.
+    Skipped,
+    /// It was not accepted.
+    Rejected,
+    /// It was given up.
+    Failed,
+    /// Somebody cancelled it.
+    Cancelled,
+}
+
+impl JobState {
+    /// Whether nothing will change any more, short of a retry by hand.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Uploading | Self::Queued | Self::Running)
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Uploading => "uploading",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Skipped => "skipped",
+            Self::Rejected => "rejected",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl std::str::FromStr for JobState {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        serde_json::from_value(serde_json::Value::String(text.to_owned()))
+            .map_err(|_| format!("'{text}' is not a job state"))
+    }
+}
+
+/// What a running job is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Probing, indexing, planning.
+    Analysing,
+    /// Encoding.
+    Encoding,
+    /// Stitching and verifying.
+    Finishing,
+}
+
+impl Phase {
+    /// The phase of a stage number.
+    #[must_use]
+    pub fn of_stage(stage: u8) -> Self {
+        match stage {
+            0 => Self::Analysing,
+            1 => Self::Encoding,
+            _ => Self::Finishing,
+        }
+    }
+}
+
+/// What a job's tasks demand of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Stay,
+    /// Work has begun.
+    Start,
+    /// The next stage may run.
+    Advance {
+        /// Which.
+        stage: u8,
+    },
+    /// All is done.
+    Complete,
+    /// A task was given up: so is the job.
+    GiveUp,
+}
+
+/// What the tasks of a job's current generation, as (stage, state) pairs,
+/// demand of a job that stands at `stage` in state `state`.
+#[must_use]
+pub fn step(state: JobState, stage: u8, tasks: &[(u8, TaskState)]) -> Step {
+    if state.is_final() || tasks.is_empty() {
+        return Step::Stay;
+    }
+    if tasks.iter().any(|(_, task)| *task == TaskState::Failed) {
+        return Step::GiveUp;
+    }
+    let open = tasks
+        .iter()
+        .filter(|(_, task)| *task != TaskState::Done)
+        .map(|(at, _)| *at)
+        .min();
+    match open {
+        None if stage == 0 => Step::Stay,
+        None => Step::Complete,
+        Some(open) if open > stage => Step::Advance { stage: open },
+        Some(_) => {
+            let begun = tasks
+                .iter()
+                .any(|(_, t)| matches!(t, TaskState::Leased | TaskState::Done));
+            if state == JobState::Queued && begun {
+                Step::Start
+            } else {
+                Step::Stay
+            }
+        }
+    }
+}
+
+/// A job with its plan, as stores keep them apart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedJob {
+    /// The job.
+    pub job: Job,
+    /// Its current plan.
+    pub plan: Option<Plan>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_follows_its_tasks() {
+        use TaskState::{Done, Failed, Leased, Ready, Waiting};
+        let run = JobState::Running;
+        assert_eq!(step(JobState::Queued, 0, &[(0, Ready)]), Step::Stay);
+        assert_eq!(step(JobState::Queued, 0, &[(0, Leased)]), Step::Start);
+        assert_eq!(
+            step(run, 0, &[(0, Done)]),
+            Step::Stay,
+            "the plan's tasks are not there yet"
+        );
+        let planned = [(0, Done), (1, Waiting), (2, Waiting)];
+        assert_eq!(step(run, 0, &planned), Step::Advance { stage: 1 });
+        assert_eq!(
+            step(run, 1, &[(0, Done), (1, Leased), (2, Waiting)]),
+            Step::Stay
+        );
+        assert_eq!(
+            step(run, 1, &[(0, Done), (1, Failed), (2, Waiting)]),
+            Step::GiveUp
+        );
+        assert_eq!(
+            step(run, 2, &[(0, Done), (1, Done), (2, Done)]),
+            Step::Complete
+        );
+        assert_eq!(step(JobState::Cancelled, 1, &[(1, Failed)]), Step::Stay);
+    }
+}

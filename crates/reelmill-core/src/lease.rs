@@ -1,0 +1,114 @@
+//! Leases: the right to work on a task until a time.
+
+use crate::id::{LeaseId, SessionId, WorkerId};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The right to work on a task, granted to one run of one worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Random name of this grant.
+    pub id: LeaseId,
+    /// Who has it.
+    pub worker: WorkerId,
+    /// Which run of that worker.
+    pub session: SessionId,
+    /// When it was granted.
+    pub granted: Timestamp,
+    /// When it ends unless renewed.
+    pub expires: Timestamp,
+    /// When it ends in any case.
+    pub deadline: Timestamp,
+    /// Since when the reported progress has not advanced.
+    pub progress_since: Timestamp,
+    /// Frames (or other units) done, as last reported.
+    pub progress: u64,
+}
+
+/// How long leases last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseTerms {
+    /// Microseconds from a grant or renewal to expiry.
+    pub length: i64,
+    /// Microseconds without advancing progress after which the lease ends.
+    pub stall: i64,
+    /// Microseconds from the grant after which it ends in any case.
+    pub deadline: i64,
+}
+
+impl LeaseTerms {
+    /// How often to renew: a third of the length, so that one lost heartbeat
+    /// never loses a lease.
+    #[must_use]
+    pub fn heartbeat(self) -> i64 {
+        self.length / 3
+    }
+}
+
+impl Default for LeaseTerms {
+    fn default() -> Self {
+        Self {
+            length: 45_000_000,
+            stall: 300_000_000,
+            deadline: 24 * 3_600_000_000,
+        }
+    }
+}
+
+/// Proof of a lease: what every write to a task must present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseProof {
+    /// The grant's random name.
+    pub lease: LeaseId,
+    /// The task's epoch when it was granted.
+    pub epoch: u64,
+}
+
+impl Lease {
+    /// A new grant at `now`.
+    #[must_use]
+    pub fn grant(
+        id: LeaseId,
+        worker: WorkerId,
+        session: SessionId,
+        terms: LeaseTerms,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            worker,
+            session,
+            granted: now,
+            expires: now.plus_micros(terms.length),
+            deadline: now.plus_micros(terms.deadline),
+            progress_since: now,
+            progress: 0,
+        }
+    }
+
+    /// Why the lease has ended at `now`, if it has.
+    #[must_use]
+    pub fn ended(&self, terms: LeaseTerms, now: Timestamp) -> Option<LeaseEnd> {
+        if now >= self.deadline {
+            Some(LeaseEnd::Deadline)
+        } else if now >= self.expires {
+            Some(LeaseEnd::Expired)
+        } else if now.since(self.progress_since) >= terms.stall {
+            Some(LeaseEnd::Stalled)
+        } else {
+            None
+        }
+    }
+}
+
+/// Why a lease ended without a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaseEnd {
+    /// Not renewed in time.
+    Expired,
+    /// Renewed, but the work did not advance.
+    Stalled,
+    /// It took longer than any attempt may.
+    Deadline,
+}

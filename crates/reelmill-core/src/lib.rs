@@ -1,0 +1,24 @@
+//! The pure heart of reelmill: values in, values out.
+//!
+//! Nothing here performs I/O, reads a clock or draws a random number: the
+//! caller passes time and chance as arguments, so every decision the farm
+//! makes can be replayed from a test.
+
+pub mod check;
+pub mod chunk;
+pub mod container;
+pub mod encoder;
+pub mod error;
+pub mod id;
+pub mod job;
+pub mod lease;
+pub mod media;
+pub mod packets;
+pub mod plan;
+pub mod preset;
+pub mod pts;
+pub mod retry;
+pub mod schedule;
+pub mod task;
+pub mod time;
+pub mod tracks;

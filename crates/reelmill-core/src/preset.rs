@@ -1,0 +1,380 @@
+//! Presets: how to encode. Read from TOML, overridden by `--set key=value`.
+
+use crate::container::Container;
+use crate::encoder::VideoEncoder;
+use crate::error::Failure;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How to encode.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preset {
+    /// One line for `reelmill presets`.
+    pub description: String,
+    /// Output container, unless the output's file name says otherwise.
+    pub format: Container,
+    /// The picture.
+    pub video: VideoPreset,
+    /// The sound.
+    #[serde(default)]
+    pub audio: AudioPreset,
+}
+
+/// How to encode the picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VideoPreset {
+    /// The encoder.
+    pub encoder: VideoEncoder,
+    /// Constant rate factor, in the encoder's own scale; lower is better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crf: Option<f64>,
+    /// Speed setting, in the encoder's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed: Option<String>,
+    /// Tuning, in the encoder's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tune: Option<String>,
+    /// Longest distance between keyframes, seconds.
+    #[serde(default = "default_keyframe_seconds")]
+    pub keyframe_seconds: f64,
+    /// Output width in pixels; the height follows when it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// Output height in pixels; the width follows when it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// Whether the picture may be made larger than the source.
+    #[serde(default)]
+    pub upscale: bool,
+}
+
+/// How to treat sound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AudioPreset {
+    /// What to do with a track.
+    pub mode: AudioMode,
+    /// Codec for tracks that are encoded.
+    pub codec: AudioCodec,
+    /// Bits per second for each channel of an encoded track.
+    pub bitrate_per_channel: u32,
+}
+
+/// What to do with an audio track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AudioMode {
+    /// Keep it as it is where the container can hold it, else encode it.
+    #[default]
+    Copy,
+    /// Encode it always.
+    Encode,
+}
+
+/// An audio codec to encode to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AudioCodec {
+    /// AAC-LC.
+    #[default]
+    Aac,
+    /// Opus.
+    Opus,
+    /// FLAC, lossless.
+    Flac,
+    /// AC-3.
+    Ac3,
+    /// MPEG-1 layer III.
+    Mp3,
+}
+
+impl AudioCodec {
+    /// Name of the codec, by FFmpeg's name.
+    #[must_use]
+    pub fn codec(self) -> &'static str {
+        match self {
+            Self::Aac => "aac",
+            Self::Opus => "opus",
+            Self::Flac => "flac",
+            Self::Ac3 => "ac3",
+            Self::Mp3 => "mp3",
+        }
+    }
+
+    /// Most channels it can carry.
+    #[must_use]
+    pub fn max_channels(self) -> u32 {
+        match self {
+            Self::Aac | Self::Opus | Self::Flac => 8,
+            Self::Ac3 => 6,
+            Self::Mp3 => 2,
+        }
+    }
+}
+
+impl Default for AudioPreset {
+    fn default() -> Self {
+        Self {
+            mode: AudioMode::Copy,
+            codec: AudioCodec::Aac,
+            bitrate_per_channel: 80_000,
+        }
+    }
+}
+
+fn default_keyframe_seconds() -> f64 {
+    10.0
+}
+
+/// A set of presets by name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Presets(BTreeMap<String, toml::Table>);
+
+/// The presets that come with reelmill.
+pub const BUILT_IN: &str = include_str!("presets.toml");
+
+/// Keys that `--set` accepts without their table's name.
+const SHORT_KEYS: &[(&str, &str)] = &[
+    ("crf", "video.crf"),
+    ("speed", "video.speed"),
+    ("tune", "video.tune"),
+    ("width", "video.width"),
+    ("height", "video.height"),
+    ("upscale", "video.upscale"),
+    ("keyframe_seconds", "video.keyframe_seconds"),
+];
+
+impl Presets {
+    /// The presets that come with reelmill.
+    ///
+    /// # Errors
+    /// Never, unless the built-in file is broken; a test guards that.
+    pub fn built_in() -> Result<Self, Failure> {
+        let mut presets = Self(BTreeMap::new());
+        presets.add(BUILT_IN, "the built-in presets")?;
+        Ok(presets)
+    }
+
+    /// Adds the presets of a TOML text, replacing those of the same name.
+    /// `origin` names the text in errors.
+    ///
+    /// # Errors
+    /// When the text is not TOML or a preset in it is not valid.
+    pub fn add(&mut self, text: &str, origin: &str) -> Result<(), Failure> {
+        let table: toml::Table = toml::from_str(text)
+            .map_err(|e| Failure::permanent(format!("{origin}: {}", one_line(&e))))?;
+        for (name, value) in table {
+            let toml::Value::Table(preset) = value else {
+                let message = format!("{origin}: '{name}' is not a preset (a table)");
+                return Err(Failure::permanent(message));
+            };
+            parse(&name, &preset).map_err(|mut failure| {
+                failure.message = format!("{origin}: {}", failure.message);
+                failure
+            })?;
+            self.0.insert(name, preset);
+        }
+        Ok(())
+    }
+
+    /// Names, in alphabetical order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// The preset `name` with `overrides` (`key=value`) applied.
+    ///
+    /// # Errors
+    /// When there is no such preset or an override does not fit.
+    pub fn get(&self, name: &str, overrides: &[String]) -> Result<Preset, Failure> {
+        let Some(table) = self.0.get(name) else {
+            let known: Vec<&str> = self.names().collect();
+            return Err(
+                Failure::permanent(format!("there is no preset '{name}'")).advise(format!(
+                    "use one of: {} (see 'reelmill presets')",
+                    known.join(", ")
+                )),
+            );
+        };
+        let mut table = table.clone();
+        for setting in overrides {
+            apply(&mut table, setting)?;
+        }
+        parse(name, &table)
+    }
+}
+
+fn parse(name: &str, table: &toml::Table) -> Result<Preset, Failure> {
+    let preset: Preset = table
+        .clone()
+        .try_into()
+        .map_err(|e| Failure::permanent(format!("preset '{name}': {}", one_line(&e))))?;
+    preset
+        .check()
+        .map_err(|why| Failure::permanent(format!("preset '{name}': {why}")))?;
+    Ok(preset)
+}
+
+fn one_line(error: &toml::de::Error) -> String {
+    error.message().lines().collect::<Vec<_>>().join(" ")
+}
+
+fn apply(table: &mut toml::Table, setting: &str) -> Result<(), Failure> {
+    let (key, value) = setting.split_once('=').ok_or_else(|| {
+        Failure::permanent(format!("'--set {setting}' is not of the form key=value"))
+            .advise("for example --set crf=20")
+    })?;
+    let key = SHORT_KEYS
+        .iter()
+        .find(|(short, _)| *short == key)
+        .map_or(key, |(_, long)| *long);
+    let mut parts = key.split('.').peekable();
+    let mut table = table;
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            table.insert(part.to_owned(), scalar(part, value));
+            return Ok(());
+        }
+        let entry = table
+            .entry(part.to_owned())
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        let toml::Value::Table(inner) = entry else {
+            return Err(Failure::permanent(format!("'{key}' is not a setting")));
+        };
+        table = inner;
+    }
+    Ok(())
+}
+
+/// Speeds are words even when they look like numbers (SVT-AV1's are).
+fn scalar(key: &str, value: &str) -> toml::Value {
+    if key != "speed" {
+        if let Ok(number) = value.parse::<i64>() {
+            return toml::Value::Integer(number);
+        }
+        if let Ok(number) = value.parse::<f64>() {
+            return toml::Value::Float(number);
+        }
+        if let Ok(flag) = value.parse::<bool>() {
+            return toml::Value::Boolean(flag);
+        }
+    }
+    toml::Value::String(value.to_owned())
+}
+
+const TUNES: &[&str] = &[
+    "film",
+    "animation",
+    "grain",
+    "stillimage",
+    "psnr",
+    "ssim",
+    "fastdecode",
+    "zerolatency",
+];
+
+impl Preset {
+    fn check(&self) -> Result<(), String> {
+        let video = &self.video;
+        let encoder = video.encoder;
+        if let Some(crf) = video.crf {
+            let Some((low, high, _)) = encoder.crf_range() else {
+                return Err(format!("{encoder} has no crf"));
+            };
+            if !(low..=high).contains(&crf) {
+                return Err(format!("crf {crf} is outside {low}–{high} for {encoder}"));
+            }
+        }
+        if let Some(speed) = &video.speed
+            && !encoder.speeds().contains(&speed.as_str())
+        {
+            let known = encoder.speeds().join(", ");
+            return Err(format!(
+                "{encoder} has no speed '{speed}'; use one of: {known}"
+            ));
+        }
+        if let Some(tune) = &video.tune
+            && !TUNES.contains(&tune.as_str())
+        {
+            return Err(format!(
+                "there is no tune '{tune}'; use one of: {}",
+                TUNES.join(", ")
+            ));
+        }
+        for (name, size) in [("width", video.width), ("height", video.height)] {
+            if size.is_some_and(|size| !(16..=16384).contains(&size)) {
+                return Err(format!("{name} must lie between 16 and 16384"));
+            }
+        }
+        if !(0.1..=60.0).contains(&video.keyframe_seconds) {
+            return Err("keyframe_seconds must lie between 0.1 and 60".into());
+        }
+        if !(16_000..=512_000).contains(&self.audio.bitrate_per_channel) {
+            return Err("bitrate_per_channel must lie between 16000 and 512000".into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_presets_are_valid_and_named_as_documented() {
+        let presets = Presets::built_in().unwrap();
+        let names: Vec<_> = presets.names().collect();
+        assert_eq!(names, ["av1", "h264", "hevc", "lossless", "vp9"]);
+        for name in names {
+            presets.get(name, &[]).unwrap();
+        }
+    }
+
+    #[test]
+    fn overrides_take_short_and_long_keys() {
+        let presets = Presets::built_in().unwrap();
+        let set = [
+            "crf=18".to_owned(),
+            "video.speed=fast".into(),
+            "format=mp4".into(),
+        ];
+        let preset = presets.get("h264", &set).unwrap();
+        assert_eq!(preset.video.crf, Some(18.0));
+        assert_eq!(preset.video.speed.as_deref(), Some("fast"));
+        assert_eq!(preset.format, Container::Mp4);
+        let av1 = presets.get("av1", &["speed=10".into()]).unwrap();
+        assert_eq!(av1.video.speed.as_deref(), Some("10"));
+    }
+
+    #[test]
+    fn bad_settings_say_what_is_wrong() {
+        let presets = Presets::built_in().unwrap();
+        let messages: Vec<String> = [
+            "crf=99",
+            "crf=high",
+            "speed=warp",
+            "colour=red",
+            "crf",
+            "audio.codec=wav",
+        ]
+        .iter()
+        .map(|set| {
+            presets
+                .get("h264", &[(*set).to_owned()])
+                .unwrap_err()
+                .message
+        })
+        .collect();
+        insta::assert_json_snapshot!(messages);
+        assert!(
+            presets
+                .get("h265", &[])
+                .unwrap_err()
+                .advice
+                .unwrap()
+                .contains("hevc")
+        );
+    }
+}
