@@ -35,10 +35,7 @@ impl Verdict {
     #[must_use]
     pub fn complaint(&self) -> String {
         let failed = self.checks.iter().filter(|check| !check.passed);
-        failed
-            .map(|c| format!("{}: {}", c.name, c.detail))
-            .collect::<Vec<_>>()
-            .join("; ")
+        failed.map(|c| format!("{}: {}", c.name, c.detail)).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -46,11 +43,7 @@ impl Check {
     /// A check named `name`.
     #[must_use]
     pub fn new(name: &str, passed: bool, detail: impl Into<String>) -> Self {
-        Self {
-            name: name.to_owned(),
-            passed,
-            detail: detail.into(),
-        }
+        Self { name: name.to_owned(), passed, detail: detail.into() }
     }
 }
 
@@ -72,13 +65,7 @@ pub fn frame_times(
         let detail = format!("{} planned, {} found", planned.len(), found.len());
         return Check::new(name, false, detail);
     }
-    let tolerance = step * 1e6
-        + 1.0
-        + if found_base.den() < 1_000_000 {
-            0.5
-        } else {
-            0.0
-        };
+    let tolerance = step * 1e6 + 1.0 + if found_base.den() < 1_000_000 { 0.5 } else { 0.0 };
     let mut worst = 0.0f64;
     for (at, (want, have)) in planned.iter().zip(found).enumerate() {
         let off = (base.micros(*want) - origin - found_base.micros(*have)).abs() as f64;
@@ -88,11 +75,7 @@ pub fn frame_times(
             return Check::new(name, false, detail);
         }
     }
-    let detail = format!(
-        "{} frames, at most {:.3} ms off",
-        planned.len(),
-        worst / 1000.0
-    );
+    let detail = format!("{} frames, at most {:.3} ms off", planned.len(), worst / 1000.0);
     Check::new(name, true, detail)
 }
 
@@ -113,11 +96,7 @@ pub fn packets(chunks: &[Vec<String>], stitched: &[String]) -> Check {
         let detail = format!("{} packets beyond the last chunk", stitched.len() - at);
         return Check::new(name, false, detail);
     }
-    Check::new(
-        name,
-        true,
-        format!("{} packets of {} chunks", at, chunks.len()),
-    )
+    Check::new(name, true, format!("{} packets of {} chunks", at, chunks.len()))
 }
 
 /// Parameter sets: equal over all chunks, or players show garbage after a seam.
@@ -129,11 +108,9 @@ pub fn parameter_sets<'a>(digests: impl IntoIterator<Item = &'a str>) -> Check {
         return Check::new(name, false, "no chunks");
     };
     match digests.find(|(_, digest)| *digest != first) {
-        Some((at, _)) => Check::new(
-            name,
-            false,
-            format!("chunk {at} was made by another encoder or setting"),
-        ),
+        Some((at, _)) => {
+            Check::new(name, false, format!("chunk {at} was made by another encoder or setting"))
+        }
         None => Check::new(name, true, "the same for all chunks"),
     }
 }
@@ -158,22 +135,16 @@ pub fn audio_span(track: usize, source: Span, output: Span, slack: f64) -> Check
     let end = output.end - source.end;
     let passed =
         start.abs() <= SYNC_TOLERANCE && (-SYNC_TOLERANCE..=SYNC_TOLERANCE + slack).contains(&end);
-    let detail = format!(
-        "starts {:+.1} ms, ends {:+.1} ms from the source's",
-        start * 1e3,
-        end * 1e3
-    );
+    let detail =
+        format!("starts {:+.1} ms, ends {:+.1} ms from the source's", start * 1e3, end * 1e3);
     Check::new(&format!("audio {track}"), passed, detail)
 }
 
 /// Something that must be equal in the output.
 #[must_use]
 pub fn equal<T: PartialEq + std::fmt::Debug>(name: &str, want: &T, have: &T) -> Check {
-    let detail = if want == have {
-        format!("{have:?}")
-    } else {
-        format!("{have:?} instead of {want:?}")
-    };
+    let detail =
+        if want == have { format!("{have:?}") } else { format!("{have:?} instead of {want:?}") };
     Check::new(name, want == have, detail)
 }
 
@@ -195,11 +166,7 @@ pub fn colour(source: &Colour, output: &Colour) -> Check {
             format!("{name} is {} instead of {}", say(have), say(want))
         })
         .collect();
-    let detail = if wrong.is_empty() {
-        "kept".to_owned()
-    } else {
-        wrong.join(", ")
-    };
+    let detail = if wrong.is_empty() { "kept".to_owned() } else { wrong.join(", ") };
     Check::new("colour", wrong.is_empty(), detail)
 }
 
@@ -268,12 +235,8 @@ mod tests {
     #[test]
     fn the_origin_is_taken_off() {
         let planned = [126_000, 129_600];
-        let check = frame_times(
-            (&planned, base(90_000)),
-            (&[0, 3600], base(90_000)),
-            1_400_000,
-            0.0,
-        );
+        let check =
+            frame_times((&planned, base(90_000)), (&[0, 3600], base(90_000)), 1_400_000, 0.0);
         assert!(check.passed, "{}", check.detail);
     }
 
@@ -296,54 +259,15 @@ mod tests {
 
     #[test]
     fn truncated_audio_is_found() {
-        let source = Span {
-            start: 0.0,
-            end: 60.0,
-        };
-        assert!(
-            audio_span(
-                0,
-                source,
-                Span {
-                    start: 0.01,
-                    end: 60.03
-                },
-                0.03
-            )
-            .passed
-        );
-        assert!(
-            !audio_span(
-                0,
-                source,
-                Span {
-                    start: 0.0,
-                    end: 59.9
-                },
-                0.03
-            )
-            .passed
-        );
-        assert!(
-            !audio_span(
-                0,
-                source,
-                Span {
-                    start: 0.05,
-                    end: 60.0
-                },
-                0.03
-            )
-            .passed
-        );
+        let source = Span { start: 0.0, end: 60.0 };
+        assert!(audio_span(0, source, Span { start: 0.01, end: 60.03 }, 0.03).passed);
+        assert!(!audio_span(0, source, Span { start: 0.0, end: 59.9 }, 0.03).passed);
+        assert!(!audio_span(0, source, Span { start: 0.05, end: 60.0 }, 0.03).passed);
     }
 
     #[test]
     fn colour_may_be_filled_in_but_not_lost() {
-        let bt709 = Colour {
-            space: Some("bt709".into()),
-            ..Colour::default()
-        };
+        let bt709 = Colour { space: Some("bt709".into()), ..Colour::default() };
         assert!(colour(&Colour::default(), &bt709).passed);
         assert!(!colour(&bt709, &Colour::default()).passed);
     }

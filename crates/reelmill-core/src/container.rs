@@ -78,17 +78,11 @@ impl Container {
         match self {
             Self::Mkv => !matches!(codec, "adpcm_ima_qt" | "amr_nb" | "amr_wb" | "unknown"),
             Self::Mp4 => {
-                matches!(
-                    codec,
-                    "aac" | "ac3" | "eac3" | "mp3" | "opus" | "flac" | "alac"
-                )
+                matches!(codec, "aac" | "ac3" | "eac3" | "mp3" | "opus" | "flac" | "alac")
             }
             Self::Webm => matches!(codec, "opus" | "vorbis"),
             Self::Mov => {
-                matches!(
-                    codec,
-                    "aac" | "ac3" | "eac3" | "mp3" | "alac" | "pcm_s16le" | "pcm_s24le"
-                )
+                matches!(codec, "aac" | "ac3" | "eac3" | "mp3" | "alac" | "pcm_s16le" | "pcm_s24le")
             }
         }
     }

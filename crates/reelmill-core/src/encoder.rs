@@ -176,9 +176,9 @@ impl VideoEncoder {
                 "superfast",
                 "ultrafast",
             ],
-            Self::SvtAv1 => &[
-                "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13",
-            ],
+            Self::SvtAv1 => {
+                &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13"]
+            }
             Self::Vp9 => &["0", "1", "2", "3", "4", "5", "6", "7", "8"],
             Self::Ffv1 => &[],
         }
@@ -270,16 +270,10 @@ impl PixelShape {
             })
             .or_else(|| (name.contains("48") || name.contains("64")).then_some(16))
             .unwrap_or(8);
-        let alpha = [
-            "yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "ya8", "ya16", "pal8",
-        ]
-        .iter()
-        .any(|part| name.starts_with(part));
-        Self {
-            chroma,
-            depth,
-            alpha,
-        }
+        let alpha = ["yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "ya8", "ya16", "pal8"]
+            .iter()
+            .any(|part| name.starts_with(part));
+        Self { chroma, depth, alpha }
     }
 
     /// (kinds of loss, waste): what taking `have` for this costs.
@@ -318,11 +312,7 @@ mod tests {
             (VideoEncoder::X265, "yuva444p12le", "yuv444p12le", false),
         ];
         for (encoder, source, format, whole) in cases {
-            assert_eq!(
-                encoder.pixel_format(source),
-                (format, whole),
-                "{encoder} {source}"
-            );
+            assert_eq!(encoder.pixel_format(source), (format, whole), "{encoder} {source}");
         }
     }
 }

@@ -162,9 +162,6 @@ mod tests {
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
         assert_eq!(Failure::io("write x", &full).class, FailureClass::NoSpace);
         let other = std::io::Error::other("cable");
-        assert_eq!(
-            Failure::io("write x", &other).class,
-            FailureClass::Transient
-        );
+        assert_eq!(Failure::io("write x", &other).class, FailureClass::Transient);
     }
 }

@@ -94,11 +94,7 @@ impl FromStr for TaskId {
         let job = next()?.parse().map_err(|_| bad())?;
         let generation = next()?.parse().map_err(|_| bad())?;
         let number = next()?.parse().map_err(|_| bad())?;
-        Ok(Self {
-            job,
-            generation,
-            number,
-        })
+        Ok(Self { job, generation, number })
     }
 }
 
@@ -108,11 +104,7 @@ mod tests {
 
     #[test]
     fn task_ids_round_trip() {
-        let id = TaskId {
-            job: JobId(Uuid::from_u128(7)),
-            generation: 2,
-            number: 31,
-        };
+        let id = TaskId { job: JobId(Uuid::from_u128(7)), generation: 2, number: 31 };
         assert_eq!(id.to_string().parse::<TaskId>().unwrap(), id);
         assert!("7.1.x".parse::<TaskId>().is_err());
     }

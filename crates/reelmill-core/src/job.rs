@@ -97,6 +97,10 @@ pub struct Request {
     pub chunk_seconds: Option<f64>,
     /// When to try again.
     pub retry: RetryPolicy,
+    /// Where the output is put together when it stays on this machine; `None`
+    /// when it goes to blob storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage_path: Option<String>,
     /// Set when an attempt to cut the source failed: it is encoded whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uncuttable: Option<Uncuttable>,
@@ -208,24 +212,14 @@ pub fn step(state: JobState, stage: u8, tasks: &[(u8, TaskState)]) -> Step {
     if tasks.iter().any(|(_, task)| *task == TaskState::Failed) {
         return Step::GiveUp;
     }
-    let open = tasks
-        .iter()
-        .filter(|(_, task)| *task != TaskState::Done)
-        .map(|(at, _)| *at)
-        .min();
+    let open = tasks.iter().filter(|(_, task)| *task != TaskState::Done).map(|(at, _)| *at).min();
     match open {
         None if stage == 0 => Step::Stay,
         None => Step::Complete,
         Some(open) if open > stage => Step::Advance { stage: open },
         Some(_) => {
-            let begun = tasks
-                .iter()
-                .any(|(_, t)| matches!(t, TaskState::Leased | TaskState::Done));
-            if state == JobState::Queued && begun {
-                Step::Start
-            } else {
-                Step::Stay
-            }
+            let begun = tasks.iter().any(|(_, t)| matches!(t, TaskState::Leased | TaskState::Done));
+            if state == JobState::Queued && begun { Step::Start } else { Step::Stay }
         }
     }
 }
@@ -249,25 +243,12 @@ mod tests {
         let run = JobState::Running;
         assert_eq!(step(JobState::Queued, 0, &[(0, Ready)]), Step::Stay);
         assert_eq!(step(JobState::Queued, 0, &[(0, Leased)]), Step::Start);
-        assert_eq!(
-            step(run, 0, &[(0, Done)]),
-            Step::Stay,
-            "the plan's tasks are not there yet"
-        );
+        assert_eq!(step(run, 0, &[(0, Done)]), Step::Stay, "the plan's tasks are not there yet");
         let planned = [(0, Done), (1, Waiting), (2, Waiting)];
         assert_eq!(step(run, 0, &planned), Step::Advance { stage: 1 });
-        assert_eq!(
-            step(run, 1, &[(0, Done), (1, Leased), (2, Waiting)]),
-            Step::Stay
-        );
-        assert_eq!(
-            step(run, 1, &[(0, Done), (1, Failed), (2, Waiting)]),
-            Step::GiveUp
-        );
-        assert_eq!(
-            step(run, 2, &[(0, Done), (1, Done), (2, Done)]),
-            Step::Complete
-        );
+        assert_eq!(step(run, 1, &[(0, Done), (1, Leased), (2, Waiting)]), Step::Stay);
+        assert_eq!(step(run, 1, &[(0, Done), (1, Failed), (2, Waiting)]), Step::GiveUp);
+        assert_eq!(step(run, 2, &[(0, Done), (1, Done), (2, Done)]), Step::Complete);
         assert_eq!(step(JobState::Cancelled, 1, &[(1, Failed)]), Step::Stay);
     }
 }

@@ -47,11 +47,7 @@ impl LeaseTerms {
 
 impl Default for LeaseTerms {
     fn default() -> Self {
-        Self {
-            length: 45_000_000,
-            stall: 300_000_000,
-            deadline: 24 * 3_600_000_000,
-        }
+        Self { length: 45_000_000, stall: 300_000_000, deadline: 24 * 3_600_000_000 }
     }
 }
 

@@ -178,10 +178,7 @@ impl Stream {
     /// Language tag, unless unset or undetermined.
     #[must_use]
     pub fn language(&self) -> Option<&str> {
-        self.tags
-            .get("language")
-            .map(String::as_str)
-            .filter(|tag| *tag != "und")
+        self.tags.get("language").map(String::as_str).filter(|tag| *tag != "und")
     }
 
     /// Title, where it has one.
@@ -230,7 +227,6 @@ impl VideoInfo {
     /// Frames per second, where declared.
     #[must_use]
     pub fn fps(&self) -> Option<f64> {
-        self.frame_rate
-            .map(|(num, den)| f64::from(num) / f64::from(den))
+        self.frame_rate.map(|(num, den)| f64::from(num) / f64::from(den))
     }
 }

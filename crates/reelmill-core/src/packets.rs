@@ -82,10 +82,7 @@ impl std::fmt::Display for Uncuttable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Container { format } => {
-                write!(
-                    f,
-                    "{format} files do not carry a reliable time for every frame"
-                )
+                write!(f, "{format} files do not carry a reliable time for every frame")
             }
             Self::Empty => f.write_str("the video stream has no packets"),
             Self::NoPts { packets } => write!(f, "{packets} packets carry no timestamp"),
@@ -130,15 +127,7 @@ pub const MAX_KEYFRAME_GAP: f64 = 30.0;
 
 /// Demuxers whose packet timestamps cannot be relied on, or that cannot seek
 /// by timestamp.
-const UNRELIABLE: &[&str] = &[
-    "avi",
-    "mpeg",
-    "h264",
-    "hevc",
-    "mpegvideo",
-    "m4v",
-    "yuv4mpegpipe",
-];
+const UNRELIABLE: &[&str] = &["avi", "mpeg", "h264", "hevc", "mpegvideo", "m4v", "yuv4mpegpipe"];
 
 impl PacketIndex {
     /// The frames of the stream, or why it must not be cut.
@@ -147,24 +136,16 @@ impl PacketIndex {
     /// The reason, when the index alone shows that cutting is unsafe.
     pub fn frames(&self, format: &str) -> Result<FrameIndex<'_>, Uncuttable> {
         if let Some(name) = format.split(',').find(|name| UNRELIABLE.contains(name)) {
-            return Err(Uncuttable::Container {
-                format: name.to_owned(),
-            });
+            return Err(Uncuttable::Container { format: name.to_owned() });
         }
         self.check_health()?;
         let keyframes = self.keyframes();
         if keyframes.len() < 2 {
-            return Err(Uncuttable::FewKeyframes {
-                keyframes: keyframes.len(),
-            });
+            return Err(Uncuttable::FewKeyframes { keyframes: keyframes.len() });
         }
         let pts = self.shown_pts()?;
         self.check_gaps(&keyframes, &pts)?;
-        Ok(FrameIndex {
-            source: self,
-            pts,
-            keyframes,
-        })
+        Ok(FrameIndex { source: self, pts, keyframes })
     }
 
     fn check_health(&self) -> Result<(), Uncuttable> {
@@ -172,40 +153,25 @@ impl PacketIndex {
             return Err(Uncuttable::Empty);
         }
         if let Some(message) = self.errors.first() {
-            return Err(Uncuttable::Damaged {
-                message: message.clone(),
-            });
+            return Err(Uncuttable::Damaged { message: message.clone() });
         }
         if self.packets.iter().any(|packet| packet.corrupt) {
-            return Err(Uncuttable::Damaged {
-                message: "corrupt packets".into(),
-            });
+            return Err(Uncuttable::Damaged { message: "corrupt packets".into() });
         }
-        match self
-            .packets
-            .iter()
-            .filter(|packet| packet.pts.is_none())
-            .count()
-        {
+        match self.packets.iter().filter(|packet| packet.pts.is_none()).count() {
             0 => Ok(()),
             packets => Err(Uncuttable::NoPts { packets }),
         }
     }
 
     fn shown_pts(&self) -> Result<PtsList, Uncuttable> {
-        let mut pts: Vec<i64> = self
-            .packets
-            .iter()
-            .filter(|p| !p.discard)
-            .filter_map(|p| p.pts)
-            .collect();
+        let mut pts: Vec<i64> =
+            self.packets.iter().filter(|p| !p.discard).filter_map(|p| p.pts).collect();
         pts.sort_unstable();
         if let Some(pair) = pts.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(Uncuttable::DuplicatePts { pts: pair[0] });
         }
-        PtsList::new(pts)
-            .filter(|list| !list.is_empty())
-            .ok_or(Uncuttable::Empty)
+        PtsList::new(pts).filter(|list| !list.is_empty()).ok_or(Uncuttable::Empty)
     }
 
     fn keyframes(&self) -> Vec<Keyframe> {
@@ -227,11 +193,7 @@ impl PacketIndex {
         let last = pts.ticks().last().copied().unwrap_or_default();
         let starts = keyframes.iter().map(|key| key.pts);
         let ends = keyframes.iter().skip(1).map(|key| key.pts).chain([last]);
-        let gap = starts
-            .zip(ends)
-            .map(|(start, end)| end - start)
-            .max()
-            .unwrap_or(0);
+        let gap = starts.zip(ends).map(|(start, end)| end - start).max().unwrap_or(0);
         let gap = self.time_base.seconds(gap);
         if gap > MAX_KEYFRAME_GAP {
             return Err(Uncuttable::SparseKeyframes { gap });
@@ -265,11 +227,7 @@ pub(crate) mod tests {
             }));
         }
         let time_base = TimeBase::new(1, 25).unwrap();
-        PacketIndex {
-            time_base,
-            packets,
-            errors: Vec::new(),
-        }
+        PacketIndex { time_base, packets, errors: Vec::new() }
     }
 
     #[test]
@@ -288,12 +246,7 @@ pub(crate) mod tests {
             ("mov", |i| i.packets.clear()),
             ("mov", |i| i.packets[3].pts = None),
             ("mov", |i| i.packets[3].pts = i.packets[4].pts),
-            ("mov", |i| {
-                i.packets
-                    .iter_mut()
-                    .skip(1)
-                    .for_each(|p| p.keyframe = false)
-            }),
+            ("mov", |i| i.packets.iter_mut().skip(1).for_each(|p| p.keyframe = false)),
             ("mov", |i| i.errors.push("broken".into())),
         ];
         let reasons: Vec<String> = cases

@@ -178,11 +178,7 @@ pub fn plan(
     container: Container,
     limits: PlanLimits,
 ) -> Result<Plan, Failure> {
-    let SourceFacts {
-        media,
-        index,
-        skeleton,
-    } = facts;
+    let SourceFacts { media, index, skeleton } = facts;
     let (stream, info) = media.video().ok_or_else(|| no_video(media))?;
     let encoder = preset.video.encoder;
     if !container.holds_video(encoder.codec()) {
@@ -199,12 +195,7 @@ pub fn plan(
         version: PLAN_VERSION,
         container,
         origin_micros: media.start_micros,
-        video: VideoPlan {
-            stream: stream.index,
-            time_base,
-            encode,
-            cut,
-        },
+        video: VideoPlan { stream: stream.index, time_base, encode, cut },
         tracks: tracks.kept,
         dropped: tracks.dropped,
         notes: tracks.notes,
@@ -231,10 +222,7 @@ fn choose_cut(
     index: Result<&PacketIndex, Uncuttable>,
     limits: PlanLimits,
 ) -> Cut {
-    let declared = media
-        .video()
-        .and_then(|(stream, _)| stream.duration)
-        .or(media.duration);
+    let declared = media.video().and_then(|(stream, _)| stream.duration).or(media.duration);
     let whole = |reason| Cut::Whole { reason, declared };
     let index = match index {
         Ok(index) => index,
@@ -251,9 +239,7 @@ fn choose_cut(
         None if limits.slots < 2 => return whole(WholeReason::OneSlot),
         None if limits.queued >= limits.slots => return whole(WholeReason::Busy),
         None if seconds < 2.0 * MIN_AUTO_SECONDS => return whole(WholeReason::Short),
-        None => ChunkLength::Auto {
-            slots: limits.slots,
-        },
+        None => ChunkLength::Auto { slots: limits.slots },
     };
     let chunks = cut(&frames, length);
     if chunks.len() < 2 {
@@ -265,11 +251,7 @@ fn choose_cut(
 /// A whole file may use the machine unless others wait for it too.
 fn threads(cut: &Cut, limits: PlanLimits) -> u32 {
     match cut {
-        Cut::Whole {
-            reason: WholeReason::Busy,
-            ..
-        }
-        | Cut::Chunks { .. } => limits.threads,
+        Cut::Whole { reason: WholeReason::Busy, .. } | Cut::Chunks { .. } => limits.threads,
         Cut::Whole { .. } => 0,
     }
 }
@@ -289,9 +271,7 @@ fn video_encode(
     }
     let source_size = info.upright_size();
     if source_size.0 == 0 || source_size.1 == 0 {
-        return Err(Failure::input(
-            "the video stream does not say how large its picture is",
-        ));
+        return Err(Failure::input("the video stream does not say how large its picture is"));
     }
     let (size, crop) = output_size(source_size, preset, pixel_format, notes);
     let interlaced = info.field_order != FieldOrder::Progressive;
@@ -302,15 +282,10 @@ fn video_encode(
         ));
     }
     note_hdr(info, notes);
-    let fps = info
-        .fps()
-        .filter(|fps| fps.is_finite() && *fps > 0.0)
-        .unwrap_or(25.0);
+    let fps = info.fps().filter(|fps| fps.is_finite() && *fps > 0.0).unwrap_or(25.0);
     Ok(VideoEncode {
         encoder,
-        crf: preset
-            .crf
-            .or(encoder.crf_range().map(|(_, _, usual)| usual)),
+        crf: preset.crf.or(encoder.crf_range().map(|(_, _, usual)| usual)),
         speed: preset.speed.clone(),
         tune: preset.tune.clone(),
         keyframe_interval: ((fps * preset.keyframe_seconds).round() as u32).clamp(1, 10_000),
@@ -318,11 +293,7 @@ fn video_encode(
         source_size,
         size,
         crop,
-        field_order: if keep_fields {
-            info.field_order
-        } else {
-            FieldOrder::Progressive
-        },
+        field_order: if keep_fields { info.field_order } else { FieldOrder::Progressive },
         colour: info.colour.clone(),
         threads: 0,
     })
@@ -349,11 +320,8 @@ fn output_size(
     notes: &mut Vec<String>,
 ) -> ((u32, u32), bool) {
     let wanted = wanted_size(source, preset, notes);
-    let (even_x, even_y) = if preset.encoder.needs_even_size() {
-        subsampled(pixel_format)
-    } else {
-        (false, false)
-    };
+    let (even_x, even_y) =
+        if preset.encoder.needs_even_size() { subsampled(pixel_format) } else { (false, false) };
     let even = |size: u32, must: bool| if must { (size & !1).max(2) } else { size };
     let size = (even(wanted.0, even_x), even(wanted.1, even_y));
     let crop = wanted == source && size != source;
@@ -414,15 +382,9 @@ fn estimate(
         Cut::Chunks { chunks } => (chunks.len() as u32).min(limits.slots),
         Cut::Whole { .. } => 1,
     };
-    let audio_bits: u64 = media
-        .audio()
-        .filter_map(|(stream, _)| stream.bit_rate)
-        .sum();
+    let audio_bits: u64 = media.audio().filter_map(|(stream, _)| stream.bit_rate).sum();
     let bytes = (all * bits + audio_bits as f64 * duration) / 8.0;
-    Estimate {
-        seconds: all / 1e6 / rate / f64::from(parallel.max(1)),
-        bytes: bytes as u64,
-    }
+    Estimate { seconds: all / 1e6 / rate / f64::from(parallel.max(1)), bytes: bytes as u64 }
 }
 
 impl Plan {
@@ -447,21 +409,16 @@ impl Plan {
     /// Whether any audio track is encoded anew.
     #[must_use]
     pub fn encodes_audio(&self) -> bool {
-        self.tracks
-            .iter()
-            .any(|track| matches!(track.action, TrackAction::EncodeAudio { .. }))
+        self.tracks.iter().any(|track| matches!(track.action, TrackAction::EncodeAudio { .. }))
     }
 
     /// Every frame of the output, ticks; `None` when only decoding can tell.
     #[must_use]
     pub fn frames(&self) -> Option<Vec<i64>> {
         match &self.video.cut {
-            Cut::Chunks { chunks } => Some(
-                chunks
-                    .iter()
-                    .flat_map(|chunk| chunk.pts.ticks().iter().copied())
-                    .collect(),
-            ),
+            Cut::Chunks { chunks } => {
+                Some(chunks.iter().flat_map(|chunk| chunk.pts.ticks().iter().copied()).collect())
+            }
             Cut::Whole { .. } => None,
         }
     }

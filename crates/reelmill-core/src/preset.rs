@@ -116,11 +116,7 @@ impl AudioCodec {
 
 impl Default for AudioPreset {
     fn default() -> Self {
-        Self {
-            mode: AudioMode::Copy,
-            codec: AudioCodec::Aac,
-            bitrate_per_channel: 80_000,
-        }
+        Self { mode: AudioMode::Copy, codec: AudioCodec::Aac, bitrate_per_channel: 80_000 }
     }
 }
 
@@ -191,12 +187,8 @@ impl Presets {
     pub fn get(&self, name: &str, overrides: &[String]) -> Result<Preset, Failure> {
         let Some(table) = self.0.get(name) else {
             let known: Vec<&str> = self.names().collect();
-            return Err(
-                Failure::permanent(format!("there is no preset '{name}'")).advise(format!(
-                    "use one of: {} (see 'reelmill presets')",
-                    known.join(", ")
-                )),
-            );
+            return Err(Failure::permanent(format!("there is no preset '{name}'"))
+                .advise(format!("use one of: {} (see 'reelmill presets')", known.join(", "))));
         };
         let mut table = table.clone();
         for setting in overrides {
@@ -211,9 +203,7 @@ fn parse(name: &str, table: &toml::Table) -> Result<Preset, Failure> {
         .clone()
         .try_into()
         .map_err(|e| Failure::permanent(format!("preset '{name}': {}", one_line(&e))))?;
-    preset
-        .check()
-        .map_err(|why| Failure::permanent(format!("preset '{name}': {why}")))?;
+    preset.check().map_err(|why| Failure::permanent(format!("preset '{name}': {why}")))?;
     Ok(preset)
 }
 
@@ -226,10 +216,7 @@ fn apply(table: &mut toml::Table, setting: &str) -> Result<(), Failure> {
         Failure::permanent(format!("'--set {setting}' is not of the form key=value"))
             .advise("for example --set crf=20")
     })?;
-    let key = SHORT_KEYS
-        .iter()
-        .find(|(short, _)| *short == key)
-        .map_or(key, |(_, long)| *long);
+    let key = SHORT_KEYS.iter().find(|(short, _)| *short == key).map_or(key, |(_, long)| *long);
     let mut parts = key.split('.').peekable();
     let mut table = table;
     while let Some(part) = parts.next() {
@@ -237,9 +224,8 @@ fn apply(table: &mut toml::Table, setting: &str) -> Result<(), Failure> {
             table.insert(part.to_owned(), scalar(part, value));
             return Ok(());
         }
-        let entry = table
-            .entry(part.to_owned())
-            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        let entry =
+            table.entry(part.to_owned()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
         let toml::Value::Table(inner) = entry else {
             return Err(Failure::permanent(format!("'{key}' is not a setting")));
         };
@@ -264,16 +250,8 @@ fn scalar(key: &str, value: &str) -> toml::Value {
     toml::Value::String(value.to_owned())
 }
 
-const TUNES: &[&str] = &[
-    "film",
-    "animation",
-    "grain",
-    "stillimage",
-    "psnr",
-    "ssim",
-    "fastdecode",
-    "zerolatency",
-];
+const TUNES: &[&str] =
+    &["film", "animation", "grain", "stillimage", "psnr", "ssim", "fastdecode", "zerolatency"];
 
 impl Preset {
     fn check(&self) -> Result<(), String> {
@@ -291,17 +269,12 @@ impl Preset {
             && !encoder.speeds().contains(&speed.as_str())
         {
             let known = encoder.speeds().join(", ");
-            return Err(format!(
-                "{encoder} has no speed '{speed}'; use one of: {known}"
-            ));
+            return Err(format!("{encoder} has no speed '{speed}'; use one of: {known}"));
         }
         if let Some(tune) = &video.tune
             && !TUNES.contains(&tune.as_str())
         {
-            return Err(format!(
-                "there is no tune '{tune}'; use one of: {}",
-                TUNES.join(", ")
-            ));
+            return Err(format!("there is no tune '{tune}'; use one of: {}", TUNES.join(", ")));
         }
         for (name, size) in [("width", video.width), ("height", video.height)] {
             if size.is_some_and(|size| !(16..=16384).contains(&size)) {
@@ -335,11 +308,7 @@ mod tests {
     #[test]
     fn overrides_take_short_and_long_keys() {
         let presets = Presets::built_in().unwrap();
-        let set = [
-            "crf=18".to_owned(),
-            "video.speed=fast".into(),
-            "format=mp4".into(),
-        ];
+        let set = ["crf=18".to_owned(), "video.speed=fast".into(), "format=mp4".into()];
         let preset = presets.get("h264", &set).unwrap();
         assert_eq!(preset.video.crf, Some(18.0));
         assert_eq!(preset.video.speed.as_deref(), Some("fast"));
@@ -351,30 +320,12 @@ mod tests {
     #[test]
     fn bad_settings_say_what_is_wrong() {
         let presets = Presets::built_in().unwrap();
-        let messages: Vec<String> = [
-            "crf=99",
-            "crf=high",
-            "speed=warp",
-            "colour=red",
-            "crf",
-            "audio.codec=wav",
-        ]
-        .iter()
-        .map(|set| {
-            presets
-                .get("h264", &[(*set).to_owned()])
-                .unwrap_err()
-                .message
-        })
-        .collect();
+        let messages: Vec<String> =
+            ["crf=99", "crf=high", "speed=warp", "colour=red", "crf", "audio.codec=wav"]
+                .iter()
+                .map(|set| presets.get("h264", &[(*set).to_owned()]).unwrap_err().message)
+                .collect();
         insta::assert_json_snapshot!(messages);
-        assert!(
-            presets
-                .get("h265", &[])
-                .unwrap_err()
-                .advice
-                .unwrap()
-                .contains("hevc")
-        );
+        assert!(presets.get("h265", &[]).unwrap_err().advice.unwrap().contains("hevc"));
     }
 }

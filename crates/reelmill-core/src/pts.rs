@@ -16,9 +16,7 @@ impl PtsList {
     /// A list of `pts`; `None` unless strictly increasing.
     #[must_use]
     pub fn new(pts: Vec<i64>) -> Option<Self> {
-        pts.windows(2)
-            .all(|pair| pair[0] < pair[1])
-            .then_some(Self(pts))
+        pts.windows(2).all(|pair| pair[0] < pair[1]).then_some(Self(pts))
     }
 
     /// The timestamps.
@@ -59,9 +57,7 @@ impl TryFrom<String> for PtsList {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let bytes = BASE64
-            .decode(text)
-            .map_err(|e| format!("not a timestamp list: {e}"))?;
+        let bytes = BASE64.decode(text).map_err(|e| format!("not a timestamp list: {e}"))?;
         let mut rest = bytes.as_slice();
         let mut list: Vec<i64> = Vec::new();
         while !rest.is_empty() {

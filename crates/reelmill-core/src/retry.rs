@@ -18,12 +18,7 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self {
-            max_retries: 3,
-            max_losses: 3,
-            base: 5_000_000,
-            cap: 600_000_000,
-        }
+        Self { max_retries: 3, max_losses: 3, base: 5_000_000, cap: 600_000_000 }
     }
 }
 
@@ -57,15 +52,11 @@ impl RetryPolicy {
         if !failure.class.retryable() || attempts > self.max_retries {
             return Next::GiveUp;
         }
-        Next::Again {
-            pause: self.pause(attempts, chance),
-        }
+        Next::Again { pause: self.pause(attempts, chance) }
     }
 
     fn pause(self, attempts: u32, chance: f64) -> i64 {
-        let doubled = 1i64
-            .checked_shl(attempts.saturating_sub(1))
-            .unwrap_or(i64::MAX);
+        let doubled = 1i64.checked_shl(attempts.saturating_sub(1)).unwrap_or(i64::MAX);
         let most = self.base.saturating_mul(doubled.max(1)).min(self.cap);
         (most as f64 * chance.clamp(0.0, 1.0)) as i64
     }

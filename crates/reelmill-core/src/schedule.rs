@@ -57,10 +57,7 @@ impl WorkerFacts {
     /// The build of `encoder` it has, if it has proven it.
     #[must_use]
     pub fn fingerprint(&self, encoder: VideoEncoder) -> Option<&str> {
-        let proven = self
-            .encoders
-            .iter()
-            .find(|proven| proven.encoder == encoder)?;
+        let proven = self.encoders.iter().find(|proven| proven.encoder == encoder)?;
         Some(&proven.fingerprint)
     }
 
@@ -76,10 +73,7 @@ impl WorkerFacts {
         let build = self.fingerprint(encoder);
         self.encodes
             && build.is_some()
-            && candidate
-                .pin
-                .as_deref()
-                .is_none_or(|pin| Some(pin) == build)
+            && candidate.pin.as_deref().is_none_or(|pin| Some(pin) == build)
     }
 }
 
@@ -116,11 +110,7 @@ mod tests {
 
     fn candidate(number: u32, priority: u8, queued: i64, weight: u64) -> Candidate {
         Candidate {
-            task: TaskId {
-                job: JobId(Uuid::from_u128(1)),
-                generation: 0,
-                number,
-            },
+            task: TaskId { job: JobId(Uuid::from_u128(1)), generation: 0, number },
             kind: TaskKind::EncodeChunk,
             priority,
             queued: Timestamp(queued),
@@ -146,11 +136,7 @@ mod tests {
     #[test]
     fn higher_priority_then_older_then_heavier() {
         let now = Timestamp(10);
-        let list = [
-            candidate(0, 50, 5, 9),
-            candidate(1, 60, 6, 1),
-            candidate(2, 60, 5, 1),
-        ];
+        let list = [candidate(0, 50, 5, 9), candidate(1, 60, 6, 1), candidate(2, 60, 5, 1)];
         assert_eq!(pick(&list, &worker(), now), Some(2));
         let list = [candidate(0, 50, 5, 1), candidate(1, 50, 5, 7)];
         assert_eq!(pick(&list, &worker(), now), Some(1));

@@ -214,10 +214,9 @@ impl Plan {
     pub fn tasks(&self, job: crate::id::JobId, generation: u32, now: Timestamp) -> Vec<Task> {
         let needs = Some(self.video.encode.encoder);
         let mut kinds: Vec<(TaskKind, u8, u64, Option<VideoEncoder>)> = match &self.video.cut {
-            Cut::Chunks { chunks } => chunks
-                .iter()
-                .map(|c| (TaskKind::EncodeChunk, 1, c.weight, needs))
-                .collect(),
+            Cut::Chunks { chunks } => {
+                chunks.iter().map(|c| (TaskKind::EncodeChunk, 1, c.weight, needs)).collect()
+            }
             Cut::Whole { .. } => vec![(TaskKind::EncodeVideo, 1, u64::MAX >> 1, needs)],
         };
         if self.encodes_audio() {
@@ -227,16 +226,8 @@ impl Plan {
         let numbered = (1u32..).zip(kinds);
         numbered
             .map(|(number, (kind, stage, weight, needs))| {
-                let id = TaskId {
-                    job,
-                    generation,
-                    number,
-                };
-                Task {
-                    weight,
-                    needs,
-                    ..Task::new(id, kind, stage, now)
-                }
+                let id = TaskId { job, generation, number };
+                Task { weight, needs, ..Task::new(id, kind, stage, now) }
             })
             .collect()
     }
@@ -249,9 +240,7 @@ impl Plan {
         let pieces = self.chunks().len().max(1);
         if at >= pieces {
             return match (at - pieces, self.encodes_audio()) {
-                (0, true) => Some(Work::EncodeAudio {
-                    tracks: self.encoded_audio(),
-                }),
+                (0, true) => Some(Work::EncodeAudio { tracks: self.encoded_audio() }),
                 (0, false) | (1, true) => Some(Work::Finish),
                 _ => None,
             };
@@ -261,20 +250,11 @@ impl Plan {
             Cut::Chunks { chunks } => {
                 let chunk = chunks.get(at)?.clone();
                 let slice = slice(&self.skeleton, chunk.bytes, self.source_bytes);
-                Work::EncodeChunk {
-                    stream,
-                    time_base,
-                    encode,
-                    chunk,
-                    slice,
-                }
+                Work::EncodeChunk { stream, time_base, encode, chunk, slice }
             }
-            Cut::Whole { declared, .. } => Work::EncodeVideo {
-                stream,
-                time_base,
-                encode,
-                declared: *declared,
-            },
+            Cut::Whole { declared, .. } => {
+                Work::EncodeVideo { stream, time_base, encode, declared: *declared }
+            }
         })
     }
 
@@ -433,11 +413,7 @@ impl Task {
             stage,
             weight: 1,
             needs: None,
-            state: if stage == 0 {
-                TaskState::Ready
-            } else {
-                TaskState::Waiting
-            },
+            state: if stage == 0 { TaskState::Ready } else { TaskState::Waiting },
             epoch: 0,
             attempts: 0,
             losses: 0,
@@ -460,10 +436,7 @@ impl Task {
         if self.state != TaskState::Waiting {
             return Err(Refused::NotNow);
         }
-        let task = Self {
-            state: TaskState::Ready,
-            ..self.clone()
-        };
+        let task = Self { state: TaskState::Ready, ..self.clone() };
         Ok(Change { task, told: None })
     }
 
@@ -471,9 +444,7 @@ impl Task {
         if self.state != TaskState::Ready || now < self.not_before {
             return Err(Refused::NotNow);
         }
-        let told = Some(Told::Claimed {
-            worker: lease.worker,
-        });
+        let told = Some(Told::Claimed { worker: lease.worker });
         let task = Self {
             state: TaskState::Leased,
             epoch: self.epoch + 1,
@@ -499,13 +470,7 @@ impl Task {
             lease.progress_since = now;
         }
         lease.expires = now.plus_micros(terms.length);
-        Ok(Change {
-            task: Self {
-                lease: Some(lease),
-                ..self.clone()
-            },
-            told: None,
-        })
+        Ok(Change { task: Self { lease: Some(lease), ..self.clone() }, told: None })
     }
 
     fn complete(&self, proof: LeaseProof, result: TaskResult) -> Result<Change, Refused> {
@@ -523,10 +488,7 @@ impl Task {
             failure: None,
             ..self.clone()
         };
-        Ok(Change {
-            task,
-            told: Some(Told::Done { worker }),
-        })
+        Ok(Change { task, told: Some(Told::Done { worker }) })
     }
 
     fn fail(&self, lease: &Lease, mut failure: Failure, rules: Rules, now: Timestamp) -> Change {
@@ -543,10 +505,7 @@ impl Task {
         if task.failed_on.len() > 8 {
             task.failed_on.remove(0);
         }
-        match rules
-            .retry
-            .next(&failure, task.attempts, task.losses, rules.chance)
-        {
+        match rules.retry.next(&failure, task.attempts, task.losses, rules.chance) {
             Next::Again { pause } => {
                 task.state = TaskState::Ready;
                 task.not_before = now.plus_micros(pause);
@@ -563,24 +522,19 @@ impl Task {
         } else {
             Told::Retrying { worker, failure }
         };
-        Change {
-            task,
-            told: Some(told),
-        }
+        Change { task, told: Some(told) }
     }
 
     fn sweep(&self, rules: Rules, now: Timestamp) -> Result<Change, Refused> {
         let lease = self.lease.clone().ok_or(Refused::NotNow)?;
         let failure = match lease.ended(rules.terms, now).ok_or(Refused::NotNow)? {
             LeaseEnd::Expired => lost("its worker sent no sign of life in time"),
-            LeaseEnd::Stalled => Failure::new(
-                FailureClass::Timeout,
-                "the work made no progress for too long",
-            ),
-            LeaseEnd::Deadline => Failure::new(
-                FailureClass::Timeout,
-                "the attempt took longer than allowed",
-            ),
+            LeaseEnd::Stalled => {
+                Failure::new(FailureClass::Timeout, "the work made no progress for too long")
+            }
+            LeaseEnd::Deadline => {
+                Failure::new(FailureClass::Timeout, "the attempt took longer than allowed")
+            }
         };
         Ok(self.fail(&lease, failure, rules, now))
     }
@@ -589,15 +543,8 @@ impl Task {
         if self.state.is_final() {
             return Err(Refused::NotNow);
         }
-        let task = Self {
-            state: TaskState::Cancelled,
-            lease: None,
-            ..self.clone()
-        };
-        Ok(Change {
-            task,
-            told: Some(Told::Cancelled),
-        })
+        let task = Self { state: TaskState::Cancelled, lease: None, ..self.clone() };
+        Ok(Change { task, told: Some(Told::Cancelled) })
     }
 
     fn reopen(&self) -> Result<Change, Refused> {
@@ -614,36 +561,20 @@ impl Task {
     }
 
     fn reopen_with(&self, told: Told) -> Change {
-        let task = Self {
-            state: TaskState::Ready,
-            lease: None,
-            ..self.clone()
-        };
-        Change {
-            task,
-            told: Some(told),
-        }
+        let task = Self { state: TaskState::Ready, lease: None, ..self.clone() };
+        Change { task, told: Some(told) }
     }
 
     fn grace(&self, terms: LeaseTerms, now: Timestamp) -> Result<Change, Refused> {
         let mut lease = self.lease.clone().ok_or(Refused::NotNow)?;
         lease.expires = now.plus_micros(terms.length);
         lease.progress_since = now;
-        Ok(Change {
-            task: Self {
-                lease: Some(lease),
-                ..self.clone()
-            },
-            told: None,
-        })
+        Ok(Change { task: Self { lease: Some(lease), ..self.clone() }, told: None })
     }
 }
 
 fn quarantined(last: &Failure, losses: u32) -> Failure {
-    let message = format!(
-        "it took {losses} workers with it, the last time: {}",
-        last.message
-    );
+    let message = format!("it took {losses} workers with it, the last time: {}", last.message);
     Failure::new(FailureClass::Permanent, message)
         .advise("look at the workers' logs and memory; 'reelmill retry' tries it again")
 }

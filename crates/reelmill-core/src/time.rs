@@ -86,11 +86,7 @@ impl TimeBase {
 
 fn round_div(value: i128, by: i128) -> i64 {
     let half = by / 2;
-    let rounded = if value >= 0 {
-        (value + half) / by
-    } else {
-        (value - half) / by
-    };
+    let rounded = if value >= 0 { (value + half) / by } else { (value - half) / by };
     rounded.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
 }
 
@@ -150,10 +146,7 @@ mod tests {
 
     #[test]
     fn parses_and_prints() {
-        assert_eq!(
-            "1001/30000".parse::<TimeBase>().unwrap().to_string(),
-            "1001/30000"
-        );
+        assert_eq!("1001/30000".parse::<TimeBase>().unwrap().to_string(), "1001/30000");
         assert!("1/0".parse::<TimeBase>().is_err());
     }
 }

@@ -69,16 +69,9 @@ impl Tracks {
     pub fn decide(media: &MediaInfo, container: Container, audio: &AudioPreset) -> Self {
         let main = media.video().map(|(stream, _)| stream.index);
         let mut tracks = Self::default();
-        for stream in media
-            .streams
-            .iter()
-            .filter(|stream| Some(stream.index) != main)
-        {
+        for stream in media.streams.iter().filter(|stream| Some(stream.index) != main) {
             match decide(stream, container, audio, &mut tracks.notes) {
-                Ok(action) => tracks.kept.push(TrackPlan {
-                    stream: stream.index,
-                    action,
-                }),
+                Ok(action) => tracks.kept.push(TrackPlan { stream: stream.index, action }),
                 Err(reason) => tracks.dropped.push(Dropped {
                     stream: stream.index,
                     what: describe(stream),
@@ -157,11 +150,7 @@ fn decide_audio(
         AudioCodec::Ac3 => (preset.bitrate_per_channel * channels).clamp(96_000, 640_000),
         AudioCodec::Aac | AudioCodec::Opus => preset.bitrate_per_channel * channels,
     };
-    TrackAction::EncodeAudio {
-        codec,
-        bit_rate,
-        channels,
-    }
+    TrackAction::EncodeAudio { codec, bit_rate, channels }
 }
 
 /// A stream in a few words: `English dts audio "Commentary"`.
@@ -179,10 +168,7 @@ pub fn describe(stream: &Stream) -> String {
     if let Some(language) = stream.language() {
         words.insert(0, language.to_owned());
     }
-    if let Some(title) = stream
-        .title()
-        .or(stream.tags.get("filename").map(String::as_str))
-    {
+    if let Some(title) = stream.title().or(stream.tags.get("filename").map(String::as_str)) {
         words.push(format!("\"{title}\""));
     }
     words.join(" ")
@@ -209,29 +195,16 @@ mod tests {
     }
 
     fn rich() -> MediaInfo {
-        let audio = |channels| {
-            StreamKind::Audio(AudioInfo {
-                sample_rate: 48_000,
-                channels,
-                layout: None,
-            })
-        };
+        let audio =
+            |channels| StreamKind::Audio(AudioInfo { sample_rate: 48_000, channels, layout: None });
         let streams = vec![
-            stream(
-                0,
-                "h264",
-                StreamKind::Video(crate::media::VideoInfo::default()),
-            ),
+            stream(0, "h264", StreamKind::Video(crate::media::VideoInfo::default())),
             stream(1, "aac", audio(2)),
             stream(2, "dts", audio(6)),
             stream(3, "subrip", StreamKind::Subtitle),
             stream(4, "hdmv_pgs_subtitle", StreamKind::Subtitle),
             stream(5, "ttf", StreamKind::Attachment),
-            stream(
-                6,
-                "mjpeg",
-                StreamKind::Cover(crate::media::VideoInfo::default()),
-            ),
+            stream(6, "mjpeg", StreamKind::Cover(crate::media::VideoInfo::default())),
             stream(7, "bin_data", StreamKind::Data),
         ];
         MediaInfo {
@@ -251,10 +224,7 @@ mod tests {
             .iter()
             .map(|container| {
                 let tracks = Tracks::decide(&rich(), *container, &AudioPreset::default());
-                (
-                    container.name(),
-                    (tracks.kept, tracks.dropped, tracks.notes),
-                )
+                (container.name(), (tracks.kept, tracks.dropped, tracks.notes))
             })
             .collect();
         insta::assert_json_snapshot!(decided);
