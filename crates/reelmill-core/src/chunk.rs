@@ -159,8 +159,13 @@ fn prerolls(keyframes: &[Keyframe], own: usize) -> Vec<i64> {
         .collect()
 }
 
+/// Packets read beyond a chunk's last: a decoder holds back frames (16 for
+/// reordering, one for each of its threads), and reading stops only once a
+/// frame past the chunk's end has come out.
+const READ_AHEAD: usize = 64;
+
 /// Bytes from the packet at keyframe `from` (or the start) to the last packet
-/// shown before `end`, in decode order.
+/// shown before `end`, in decode order, and what is read ahead of it.
 fn byte_range(frames: &FrameIndex<'_>, from: Option<i64>, end: Option<i64>) -> Option<ByteRange> {
     let packets = &frames.source.packets;
     let first = match from {
@@ -171,6 +176,7 @@ fn byte_range(frames: &FrameIndex<'_>, from: Option<i64>, end: Option<i64>) -> O
         None => packets.len() - 1,
         Some(end) => packets.iter().rposition(|p| p.pts.is_some_and(|pts| pts < end))?,
     };
+    let last = (last + READ_AHEAD).min(packets.len() - 1);
     let mut range: Option<ByteRange> = None;
     for packet in packets.get(first..=last)? {
         let start = packet.pos?;

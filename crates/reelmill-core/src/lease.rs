@@ -95,6 +95,14 @@ impl Lease {
             None
         }
     }
+
+    /// The first moment at which [`Lease::ended`] tells an end, unless it is
+    /// renewed before.
+    #[must_use]
+    pub fn due(&self, terms: LeaseTerms) -> Timestamp {
+        let stalled = self.progress_since.plus_micros(terms.stall);
+        self.deadline.min(self.expires).min(stalled)
+    }
 }
 
 /// Why a lease ended without a report.

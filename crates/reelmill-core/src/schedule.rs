@@ -53,6 +53,14 @@ pub struct ProvenEncoder {
 /// Every so many microseconds of waiting lift a job by one step of priority.
 const AGING: i64 = 60_000_000;
 
+/// Where a job of `priority` that was accepted at `queued` stands in the queue,
+/// the lowest first. Waiting lifts all jobs alike, so it never changes while
+/// they wait, and a store can keep its index by it.
+#[must_use]
+pub fn rank(priority: u8, queued: Timestamp) -> i64 {
+    queued.0.saturating_sub(i64::from(priority).saturating_mul(AGING))
+}
+
 impl WorkerFacts {
     /// The build of `encoder` it has, if it has proven it.
     #[must_use]

@@ -394,7 +394,7 @@ pub fn transition(
             Ok(task.fail(&lease, lost("its worker stopped"), rules, now))
         }
         TaskEvent::Cancel => task.cancel(),
-        TaskEvent::Reopen => task.reopen(),
+        TaskEvent::Reopen => task.reopen(now),
         TaskEvent::Grace => task.grace(rules.terms, now),
     }
 }
@@ -547,7 +547,7 @@ impl Task {
         Ok(Change { task, told: Some(Told::Cancelled) })
     }
 
-    fn reopen(&self) -> Result<Change, Refused> {
+    fn reopen(&self, now: Timestamp) -> Result<Change, Refused> {
         if !matches!(self.state, TaskState::Failed | TaskState::Cancelled) {
             return Err(Refused::NotNow);
         }
@@ -556,6 +556,7 @@ impl Task {
         change.task.losses = 0;
         change.task.failed_on.clear();
         change.task.failure = None;
+        change.task.not_before = now;
         change.task.state = TaskState::Waiting;
         Ok(change)
     }

@@ -1,1 +1,25 @@
-//! x
+//! Drives FFmpeg for reelmill: probes, indexes, encodes, stitches, checks.
+//!
+//! This crate knows media and the tools that handle it; it knows nothing of
+//! jobs, leases or networks. Every tool is started by [`process`], and every
+//! file that a tool opens is named by a `file:` path behind
+//! [`probe::input_guard`].
+
+pub mod args;
+pub mod audio;
+pub mod capability;
+pub mod encode;
+#[doc(hidden)]
+pub mod judge;
+pub mod layout;
+mod listing;
+pub mod packets;
+pub mod probe;
+pub mod process;
+pub mod progress;
+pub mod stitch;
+pub mod tools;
+pub mod verify;
+
+#[cfg(test)]
+mod fixture;

@@ -1,0 +1,122 @@
+//! The command that encodes audio tracks.
+
+use super::{Args, micros, quiet, source_input};
+use crate::probe::file_url;
+use reelmill_core::media::AudioInfo;
+use reelmill_core::preset::AudioCodec;
+use std::path::Path;
+
+/// How much later every time in the audio file is than in the output, in
+/// microseconds: NUT holds no negative times, and encoders begin with some.
+pub const AUDIO_LEAD_MICROS: i64 = 10_000_000;
+
+/// An audio track to encode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AudioTrack {
+    /// Stream index in the source.
+    pub stream: u32,
+    /// What the probe found.
+    pub info: AudioInfo,
+    /// Codec to encode to.
+    pub codec: AudioCodec,
+    /// Bits per second; 0 for lossless codecs.
+    pub bit_rate: u32,
+    /// Channels of the output.
+    pub channels: u32,
+}
+
+/// Encodes `tracks` into one NUT file, in order, with times relative to
+/// `start_micros` plus [`AUDIO_LEAD_MICROS`].
+#[must_use]
+pub fn audio(source: &Path, start_micros: i64, tracks: &[AudioTrack], out: &Path) -> Args {
+    let offset = AUDIO_LEAD_MICROS - start_micros;
+    let mut args = quiet()
+        .words("-progress pipe:1 -copyts")
+        .option("-itsoffset", micros(offset))
+        .args(source_input(source));
+    for track in tracks {
+        args = args.option("-map", format!("0:{}", track.stream));
+    }
+    for (at, track) in tracks.iter().enumerate() {
+        args = args
+            .option(format!("-c:{at}"), encoder(track.codec))
+            .option(format!("-filter:{at}"), format_filter(track));
+        if track.bit_rate > 0 {
+            args = args.option(format!("-b:{at}"), track.bit_rate.to_string());
+        }
+    }
+    args.words("-map_metadata -1 -map_chapters -1 -avoid_negative_ts disabled -f nut")
+        .arg(file_url(out))
+}
+
+fn encoder(codec: AudioCodec) -> &'static str {
+    match codec {
+        AudioCodec::Aac => "aac",
+        AudioCodec::Opus => "libopus",
+        AudioCodec::Flac => "flac",
+        AudioCodec::Ac3 => "ac3",
+        AudioCodec::Mp3 => "libmp3lame",
+    }
+}
+
+/// Brings the sound to a rate and channel layout that the codec has.
+fn format_filter(track: &AudioTrack) -> String {
+    let rate = sample_rate(track.codec, track.info.sample_rate);
+    format!("aformat=sample_rates={rate}:channel_layouts={}", layout(track))
+}
+
+/// The rate itself where the codec has it, else the next higher one.
+fn sample_rate(codec: AudioCodec, wanted: u32) -> u32 {
+    let rates: &[u32] = match codec {
+        AudioCodec::Opus => &[8_000, 12_000, 16_000, 24_000, 48_000],
+        AudioCodec::Ac3 => &[32_000, 44_100, 48_000],
+        AudioCodec::Mp3 => &[8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000],
+        AudioCodec::Aac => &[
+            7_350, 8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000,
+            88_200, 96_000,
+        ],
+        AudioCodec::Flac => return wanted.min(655_350),
+    };
+    let highest = rates.last().copied().unwrap_or(48_000);
+    rates.iter().copied().find(|rate| *rate >= wanted).unwrap_or(highest)
+}
+
+/// The source's layout where the codec can say it, else its twin with the
+/// surround channels called "back", else the usual one of so many channels.
+fn layout(track: &AudioTrack) -> &str {
+    let same_count = track.info.channels == track.channels;
+    let source = track.info.layout.as_deref().filter(|_| same_count);
+    let source = source.map(|layout| match layout {
+        "5.0(side)" => "5.0",
+        "5.1(side)" => "5.1",
+        other => other,
+    });
+    match source {
+        Some(layout) if layouts(track.codec).contains(&layout) => layout,
+        _ => usual_layout(track.channels),
+    }
+}
+
+fn layouts(codec: AudioCodec) -> &'static [&'static str] {
+    match codec {
+        AudioCodec::Aac => &["mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1", "2.1", "quad"],
+        AudioCodec::Opus | AudioCodec::Flac => {
+            &["mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1"]
+        }
+        AudioCodec::Ac3 => &["mono", "stereo", "2.1", "3.0", "4.0", "quad", "5.0", "5.1"],
+        AudioCodec::Mp3 => &["mono", "stereo"],
+    }
+}
+
+fn usual_layout(channels: u32) -> &'static str {
+    match channels {
+        0 | 1 => "mono",
+        2 => "stereo",
+        3 => "3.0",
+        4 => "quad",
+        5 => "5.0",
+        6 => "5.1",
+        7 => "6.1",
+        _ => "7.1",
+    }
+}

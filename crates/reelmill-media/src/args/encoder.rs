@@ -1,0 +1,191 @@
+//! Options of the video encoders.
+
+use super::Args;
+use super::filter::is_rgb;
+use crate::capability::ffmpeg_encoder_name;
+use reelmill_core::encoder::VideoEncoder;
+use reelmill_core::media::{Colour, FieldOrder};
+use reelmill_core::plan::VideoEncode;
+
+/// The encoder with its options: the same for every chunk, so that all chunks
+/// get equal parameter sets and each starts with a closed group of pictures.
+/// `source_pixels` is the source's pixel format.
+#[must_use]
+pub fn encoder(encode: &VideoEncode, source_pixels: &str) -> Args {
+    let args = Args::new()
+        .option("-c:v", ffmpeg_encoder_name(encode.encoder))
+        .maybe("-crf:v", encode.crf.map(|crf| crf.to_string()))
+        .option("-g:v", encode.keyframe_interval.to_string());
+    let args = match encode.encoder {
+        VideoEncoder::X264 => x264(args, encode),
+        VideoEncoder::X265 => x265(args, encode),
+        VideoEncoder::SvtAv1 => svt_av1(args, encode),
+        VideoEncoder::Vp9 => vp9(args, encode),
+        VideoEncoder::Ffv1 => ffv1(args, encode),
+    };
+    fields(colour(args, &output_colour(encode, source_pixels)), encode.field_order)
+}
+
+/// `stitchable` keeps the rate factor out of the parameter sets.
+fn x264(args: Args, encode: &VideoEncode) -> Args {
+    args.maybe("-preset:v", encode.speed.as_ref())
+        .maybe("-tune:v", encode.tune.as_ref())
+        .option("-threads:v", encode.threads.to_string())
+        .option("-x264-params", "stitchable=1:open-gop=0")
+}
+
+/// x265 opens groups of pictures unless told not to, and writes its settings
+/// into the stream (`info`).
+fn x265(args: Args, encode: &VideoEncode) -> Args {
+    let mut params = "open-gop=0:repeat-headers=1:info=0:log-level=error".to_owned();
+    if encode.threads > 0 {
+        let frames = encode.threads.clamp(1, 4);
+        params += &format!(":pools={}:frame-threads={frames}", encode.threads);
+    }
+    args.maybe("-preset:v", encode.speed.as_ref())
+        .maybe("-tune:v", encode.tune.as_ref())
+        .option("-x265-params", params)
+}
+
+fn svt_av1(args: Args, encode: &VideoEncode) -> Args {
+    let mut params = Vec::new();
+    if encode.threads > 0 {
+        params.push(format!("lp={}", encode.threads));
+    }
+    match encode.tune.as_deref() {
+        Some("psnr") => params.push("tune=1".into()),
+        Some("ssim") => params.push("tune=2".into()),
+        _ => {}
+    }
+    let params = (!params.is_empty()).then(|| params.join(":"));
+    args.maybe("-preset:v", encode.speed.as_ref()).maybe("-svtav1-params", params)
+}
+
+fn vp9(args: Args, encode: &VideoEncode) -> Args {
+    args.words("-b:v 0 -deadline good -row-mt 1")
+        .maybe("-cpu-used:v", encode.speed.as_ref())
+        .option("-threads:v", encode.threads.to_string())
+}
+
+fn ffv1(args: Args, encode: &VideoEncode) -> Args {
+    let (width, height) = encode.size;
+    let slices = match u64::from(width) * u64::from(height) {
+        0..10_000 => None,
+        10_000..1_000_000 => Some("4"),
+        _ => Some("16"),
+    };
+    args.words("-level:v 3 -slicecrc 1")
+        .maybe("-slices:v", slices)
+        .option("-threads:v", encode.threads.to_string())
+}
+
+/// The field order itself is marked on each frame by its decoder.
+fn fields(args: Args, order: FieldOrder) -> Args {
+    match order {
+        FieldOrder::Progressive => args,
+        FieldOrder::TopFirst | FieldOrder::BottomFirst => args.option("-flags:v", "+ildct+ilme"),
+    }
+}
+
+/// Colour description of the output: the source's, unless the picture changes
+/// from RGB to another model, which [`super::picture_chain`] does by BT.709, or
+/// the source wrongly calls another model RGB (some MPEG-2 does).
+#[must_use]
+pub fn output_colour(encode: &VideoEncode, source_pixels: &str) -> Colour {
+    let mut colour = encode.colour.clone();
+    if super::filter::leaves_rgb(encode, source_pixels) {
+        colour.space = Some("bt709".into());
+        colour.range = Some("tv".into());
+    } else if colour.space.as_deref() == Some("gbr") && !is_rgb(&encode.pixel_format) {
+        colour.space = None;
+    }
+    colour
+}
+
+/// Options that state a colour description; also understood when copying.
+pub(super) fn colour(args: Args, colour: &Colour) -> Args {
+    args.maybe("-color_range:v", named(&colour.range, RANGES))
+        .maybe("-colorspace:v", named(&colour.space, SPACES))
+        .maybe("-color_trc:v", named(&colour.transfer, TRANSFERS))
+        .maybe("-color_primaries:v", named(&colour.primaries, PRIMARIES))
+        .maybe("-chroma_sample_location:v", named(&colour.chroma_location, LOCATIONS))
+}
+
+/// FFmpeg's options take these names and no others; they are what it prints,
+/// with the exceptions paired here.
+type Names = &'static [(&'static str, &'static str)];
+
+fn named(value: &Option<String>, names: Names) -> Option<&'static str> {
+    let value = value.as_deref()?;
+    names.iter().find(|(printed, _)| *printed == value).map(|(_, option)| *option)
+}
+
+const RANGES: Names = &[("tv", "tv"), ("pc", "pc")];
+
+const SPACES: Names = &[
+    ("gbr", "rgb"),
+    ("bt709", "bt709"),
+    ("fcc", "fcc"),
+    ("bt470bg", "bt470bg"),
+    ("smpte170m", "smpte170m"),
+    ("smpte240m", "smpte240m"),
+    ("ycgco", "ycgco"),
+    ("bt2020nc", "bt2020nc"),
+    ("bt2020c", "bt2020c"),
+    ("smpte2085", "smpte2085"),
+    ("chroma-derived-nc", "chroma-derived-nc"),
+    ("chroma-derived-c", "chroma-derived-c"),
+    ("ictcp", "ictcp"),
+];
+
+const TRANSFERS: Names = &[
+    ("bt709", "bt709"),
+    ("bt470m", "gamma22"),
+    ("bt470bg", "gamma28"),
+    ("smpte170m", "smpte170m"),
+    ("smpte240m", "smpte240m"),
+    ("linear", "linear"),
+    ("log100", "log"),
+    ("log316", "log_sqrt"),
+    ("iec61966-2-4", "iec61966_2_4"),
+    ("bt1361e", "bt1361"),
+    ("iec61966-2-1", "iec61966_2_1"),
+    ("bt2020-10", "bt2020_10bit"),
+    ("bt2020-12", "bt2020_12bit"),
+    ("smpte2084", "smpte2084"),
+    ("smpte428", "smpte428"),
+    ("arib-std-b67", "arib-std-b67"),
+];
+
+const PRIMARIES: Names = &[
+    ("bt709", "bt709"),
+    ("bt470m", "bt470m"),
+    ("bt470bg", "bt470bg"),
+    ("smpte170m", "smpte170m"),
+    ("smpte240m", "smpte240m"),
+    ("film", "film"),
+    ("bt2020", "bt2020"),
+    ("smpte428", "smpte428"),
+    ("smpte431", "smpte431"),
+    ("smpte432", "smpte432"),
+    ("jedec-p22", "jedec-p22"),
+    ("ebu3213", "jedec-p22"),
+];
+
+const LOCATIONS: Names = &[
+    ("left", "left"),
+    ("center", "center"),
+    ("topleft", "topleft"),
+    ("top", "top"),
+    ("bottomleft", "bottomleft"),
+    ("bottom", "bottom"),
+];
+
+#[cfg(test)]
+pub(super) const ALL_NAMES: [(&str, Names); 5] = [
+    ("-color_range", RANGES),
+    ("-colorspace", SPACES),
+    ("-color_trc", TRANSFERS),
+    ("-color_primaries", PRIMARIES),
+    ("-chroma_sample_location", LOCATIONS),
+];

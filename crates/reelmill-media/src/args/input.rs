@@ -1,0 +1,32 @@
+//! How inputs are opened.
+
+use super::Args;
+use crate::probe::{file_url, input_guard};
+use std::path::Path;
+
+/// Options before everything else: no questions, no banner, errors only.
+#[must_use]
+pub fn quiet() -> Args {
+    Args::new().words("-nostdin -hide_banner -loglevel error -nostats -y")
+}
+
+/// A source, which may be hostile: only the demuxers and the protocol of
+/// [`input_guard`], named by a `file:` path.
+#[must_use]
+pub fn source_input(path: &Path) -> Args {
+    Args::new().args(input_guard()).option("-i", file_url(path))
+}
+
+/// A NUT file that reelmill wrote.
+#[must_use]
+pub fn own_input(path: &Path) -> Args {
+    Args::new().words("-protocol_whitelist file -f nut").option("-i", file_url(path))
+}
+
+/// A list of NUT files made by [`super::concat_list`].
+#[must_use]
+pub fn concat_input(list: &Path) -> Args {
+    Args::new()
+        .words("-protocol_whitelist file -format_whitelist concat,nut -f concat -safe 0")
+        .option("-i", file_url(list))
+}

@@ -1,0 +1,178 @@
+//! The command that joins the parts and all other tracks into the output.
+
+use super::encoder::colour;
+use super::{AUDIO_LEAD_MICROS, Args, concat_input, micros, own_input, quiet, source_input};
+use crate::probe::file_url;
+use reelmill_core::container::Container;
+use reelmill_core::media::{Colour, FieldOrder};
+use reelmill_core::time::TimeBase;
+use std::path::Path;
+
+/// Tags to set on a stream or file; an empty value removes the tag.
+pub type Metadata = Vec<(String, String)>;
+
+/// What the output is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct StitchInputs<'a> {
+    /// List of video parts, made by [`super::concat_list`].
+    pub list: &'a Path,
+    /// Time of the first frame in the output, microseconds.
+    pub offset_micros: i64,
+    /// The source, for every track that is copied.
+    pub source: &'a Path,
+    /// Time in the source that becomes the output's zero, microseconds.
+    pub origin_micros: i64,
+    /// Encoded audio, made by [`super::audio`].
+    pub audio: Option<&'a Path>,
+}
+
+/// The picture of the output.
+#[derive(Debug, Clone)]
+pub struct StitchVideo<'a> {
+    /// Its codec, by FFmpeg's name.
+    pub codec: &'a str,
+    /// Seconds per tick that its times are whole multiples of.
+    pub time_base: TimeBase,
+    /// Colour description.
+    pub colour: &'a Colour,
+    /// Field order.
+    pub field_order: FieldOrder,
+    /// Tags.
+    pub tags: Metadata,
+    /// Dispositions.
+    pub dispositions: Vec<String>,
+}
+
+/// Where a track's packets come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrackSource<'a> {
+    /// A stream of the source, by its index.
+    Source(u32),
+    /// A stream of the encoded audio, by its index.
+    Audio(u32),
+    /// A file to attach.
+    File(&'a Path),
+}
+
+/// A track beside the picture.
+#[derive(Debug, Clone)]
+pub struct StitchTrack<'a> {
+    /// Where its packets come from.
+    pub from: TrackSource<'a>,
+    /// FFmpeg's encoder for it, or `copy`.
+    pub codec: &'static str,
+    /// Packets at its beginning that are left out: priming, not to be heard.
+    pub drop_first: u32,
+    /// Tags.
+    pub tags: Metadata,
+    /// Dispositions; `None` leaves them to FFmpeg.
+    pub dispositions: Option<Vec<String>>,
+}
+
+/// Joins everything into `out`. Tracks appear in the order given, files to
+/// attach last.
+#[must_use]
+pub fn stitch(
+    container: Container,
+    inputs: StitchInputs<'_>,
+    video: &StitchVideo<'_>,
+    tracks: &[StitchTrack<'_>],
+    tags: &Metadata,
+    out: &Path,
+) -> Args {
+    let mut args = opened(inputs).words("-map 0:v:0");
+    let (files, mapped): (Vec<_>, Vec<_>) =
+        tracks.iter().partition(|track| matches!(track.from, TrackSource::File(_)));
+    for track in mapped.iter().chain(&files) {
+        args = match track.from {
+            TrackSource::Source(stream) => args.option("-map", format!("1:{stream}")),
+            TrackSource::Audio(stream) => args.option("-map", format!("2:{stream}")),
+            TrackSource::File(path) => args.option("-attach", file_url(path)),
+        };
+    }
+    args = args.words("-map_chapters 1 -map_metadata 1");
+    args = picture(args, container, video);
+    for (at, track) in (1..).zip(mapped.iter().chain(&files)) {
+        args = one(args, at, track);
+    }
+    for (key, value) in tags {
+        args = args.option("-metadata", format!("{key}={value}"));
+    }
+    format(args, container, video.time_base).arg(file_url(out))
+}
+
+fn opened(inputs: StitchInputs<'_>) -> Args {
+    let mut args = quiet()
+        .words("-progress pipe:1 -copyts")
+        .option("-itsoffset", micros(inputs.offset_micros))
+        .args(concat_input(inputs.list))
+        .option("-itsoffset", micros(-inputs.origin_micros))
+        .args(source_input(inputs.source));
+    if let Some(audio) = inputs.audio {
+        args = args.option("-itsoffset", micros(-AUDIO_LEAD_MICROS)).args(own_input(audio));
+    }
+    args
+}
+
+fn picture(args: Args, container: Container, video: &StitchVideo<'_>) -> Args {
+    let mut args = colour(args.words("-c:0 copy"), video.colour);
+    args = match video.field_order {
+        FieldOrder::Progressive => args,
+        FieldOrder::TopFirst => args.words("-field_order:v tt"),
+        FieldOrder::BottomFirst => args.words("-field_order:v bb"),
+    };
+    if video.codec == "hevc" && matches!(container, Container::Mp4 | Container::Mov) {
+        args = args.words("-tag:0 hvc1");
+    }
+    described(args, 0, &video.tags, Some(&video.dispositions))
+}
+
+fn one(args: Args, at: usize, track: &StitchTrack<'_>) -> Args {
+    let mut args = match track.from {
+        TrackSource::File(_) => args,
+        TrackSource::Source(_) | TrackSource::Audio(_) => {
+            args.option(format!("-c:{at}"), track.codec)
+        }
+    };
+    if track.drop_first > 0 {
+        let drop = format!("noise=amount=0:drop='lt(n,{})'", track.drop_first);
+        args = args.option(format!("-bsf:{at}"), drop);
+    }
+    described(args, at, &track.tags, track.dispositions.as_deref())
+}
+
+fn described(mut args: Args, at: usize, tags: &Metadata, flags: Option<&[String]>) -> Args {
+    for (key, value) in tags {
+        args = args.option(format!("-metadata:s:{at}"), format!("{key}={value}"));
+    }
+    match flags {
+        None => args,
+        Some([]) => args.option(format!("-disposition:{at}"), "0"),
+        Some(flags) => args.option(format!("-disposition:{at}"), flags.join("+")),
+    }
+}
+
+/// What makes times exact in each container.
+fn format(args: Args, container: Container, base: TimeBase) -> Args {
+    match container {
+        Container::Mkv => args.words(
+            "-default_mode passthrough -avoid_negative_ts disabled -fflags +bitexact -f matroska",
+        ),
+        Container::Webm => args.words("-avoid_negative_ts disabled -fflags +bitexact -f webm"),
+        Container::Mp4 | Container::Mov => {
+            let scale = timescale(base).to_string();
+            args.words("-movflags +faststart")
+                .option("-video_track_timescale", &scale)
+                .option("-movie_timescale", &scale)
+                .words("-fflags +bitexact -f")
+                .arg(container.name())
+        }
+    }
+}
+
+/// Ticks per second of an MP4 video track: a multiple of the source's, so that
+/// every time is whole, and fine enough to place the first frame within 6 µs.
+fn timescale(base: TimeBase) -> u32 {
+    let den = base.den();
+    den.saturating_mul(90_000u32.div_ceil(den)).min(i32::MAX as u32)
+}

@@ -1,0 +1,96 @@
+//! Commands that encode video.
+
+use super::{Args, encoder, micros, picture_chain, quiet, source_input};
+use crate::probe::file_url;
+use reelmill_core::plan::VideoEncode;
+use reelmill_core::time::TimeBase;
+use std::path::Path;
+
+/// What every command that encodes video needs to know.
+#[derive(Debug, Clone, Copy)]
+pub struct VideoArgs<'a> {
+    /// The source.
+    pub path: &'a Path,
+    /// Codec of the source's video, by FFmpeg's name.
+    pub codec: &'a str,
+    /// Pixel format of the source's video, by FFmpeg's name.
+    pub pixel_format: &'a str,
+    /// Stream index in the source.
+    pub stream: u32,
+    /// Seconds per tick of that stream.
+    pub time_base: TimeBase,
+    /// How to encode.
+    pub encode: &'a VideoEncode,
+}
+
+/// Encodes frames `[start, end)` (ticks) into the NUT file `out`, with times
+/// relative to `start`. Decoding starts at the keyframe `preroll` (ticks), or
+/// at the beginning.
+#[must_use]
+pub fn chunk(
+    video: VideoArgs<'_>,
+    (start, end): (i64, Option<i64>),
+    preroll: Option<i64>,
+    out: &Path,
+) -> Args {
+    let cut = super::filter::cut(video.stream, video.time_base, start, end);
+    let graph = format!("{cut}{}[e]", picture_chain(video.encode, video.pixel_format));
+    writer(reader(video, preroll).option("-filter_complex", graph), video, out)
+}
+
+/// Encodes all frames into the NUT file `out`, with times relative to `origin`
+/// (ticks). The times of the decoded frames go to the file named `seen` (plain
+/// letters, digits and dots) in the folder that FFmpeg is started in.
+#[must_use]
+pub fn whole(video: VideoArgs<'_>, origin: i64, out: &Path, seen: &str) -> Args {
+    let all = super::filter::whole(video.stream, video.time_base, origin, seen);
+    let graph = format!("{all}{}[e]", picture_chain(video.encode, video.pixel_format));
+    writer(reader(video, None).option("-filter_complex", graph), video, out)
+}
+
+/// Ticks to take off every time of a whole-file encode, so that none is
+/// negative (which NUT cannot hold) even where frames precede the declared
+/// start, in microseconds, by up to ten seconds.
+#[must_use]
+pub fn lead_in(start_micros: i64, base: TimeBase) -> i64 {
+    base.ticks_at_micros(start_micros) - base.ticks_in(10.0).max(1)
+}
+
+/// Opens the source and seeks to the keyframe `preroll`.
+pub(super) fn reader(video: VideoArgs<'_>, preroll: Option<i64>) -> Args {
+    let seek = preroll.map(|ticks| micros(ceil_micros(video.time_base, ticks)));
+    let mut args = quiet()
+        .arg("-copyts")
+        .maybe("-threads", decoder_threads(video))
+        .maybe("-filter_complex_threads", some_threads(video));
+    if let Some(seek) = seek {
+        args = args.words("-seek_timestamp 1 -noaccurate_seek").option("-ss", seek);
+    }
+    args.args(source_input(video.path))
+}
+
+/// FFmpeg's threaded Theora decoder shows wrong pictures from the fourth frame
+/// on in streams with empty packets (seen in 5.1).
+fn decoder_threads(video: VideoArgs<'_>) -> Option<String> {
+    if video.codec == "theora" { Some("1".to_owned()) } else { some_threads(video) }
+}
+
+fn some_threads(video: VideoArgs<'_>) -> Option<String> {
+    (video.encode.threads > 0).then(|| video.encode.threads.to_string())
+}
+
+/// Rounded up, so that a seek to it never lands before the keyframe meant.
+fn ceil_micros(base: TimeBase, ticks: i64) -> i64 {
+    let scaled = i128::from(ticks) * i128::from(base.num()) * 1_000_000;
+    let den = i128::from(base.den());
+    let up = scaled.div_euclid(den) + i128::from(scaled.rem_euclid(den) != 0);
+    up.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+}
+
+fn writer(args: Args, video: VideoArgs<'_>, out: &Path) -> Args {
+    args.words("-progress pipe:1 -map [e] -an -sn -dn -map_chapters -1 -map_metadata -1 -fps_mode passthrough")
+        .option("-enc_time_base", video.time_base.to_string())
+        .args(encoder(video.encode, video.pixel_format))
+        .words("-avoid_negative_ts disabled -f nut")
+        .arg(file_url(out))
+}

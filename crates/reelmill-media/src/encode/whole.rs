@@ -1,0 +1,139 @@
+//! Encodes a video in one piece, where only decoding can tell its frames.
+
+use super::readback::{Encoded, read_back};
+use super::{EncodedFile, OnProgress, VideoJob, compare, refuse_read_error, remove, run};
+use crate::args::{self, source_input};
+use crate::listing::list;
+use crate::process::ToolCommand;
+use crate::tools::Tools;
+use reelmill_core::check;
+use reelmill_core::error::Failure;
+use reelmill_core::pts::PtsList;
+use reelmill_core::time::TimeBase;
+use std::path::Path;
+use tokio_util::sync::CancellationToken;
+
+/// Encodes the whole video into the NUT file `out` and proves by reading it
+/// back that it holds every decoded frame at its time.
+///
+/// `declared` is the duration in seconds that the source declares: when the
+/// frames end earlier, and no other stream reaches it either, reading stopped
+/// early.
+///
+/// # Errors
+/// Class input when the frames' times make no sense or the source ends early;
+/// else as the encoder failed.
+pub async fn encode_video(
+    tools: &Tools,
+    job: VideoJob<'_>,
+    declared: Option<f64>,
+    out: &Path,
+    on_progress: OnProgress<'_>,
+    cancel: &CancellationToken,
+) -> Result<EncodedFile, Failure> {
+    remove(out).await?;
+    let origin = args::lead_in(job.source.start_micros, job.time_base);
+    let seen = decode_and_encode(tools, job, origin, out, on_progress, cancel).await?;
+    if seen.is_empty() {
+        return Err(Failure::input("no picture of the video can be decoded")
+            .advise("check that the file plays"));
+    }
+    let times = compare::spread(&seen).map_err(|why| {
+        Failure::input(why).advise("remux the file with another tool, for example mkvmerge")
+    })?;
+    let found = read_back(tools, out, cancel).await?;
+    let found = found.ok_or_else(|| Failure::transient("the encoder wrote no readable video"))?;
+    compare::times((&times, job.time_base), origin, &found, compare::slack(job.encode.encoder))
+        .map_err(|why| Failure::transient(format!("the encoder changed the frames: {why}")))?;
+    check_end(tools, job, declared, &times, cancel).await?;
+    Ok(file(found, times))
+}
+
+fn file(found: Encoded, times: Vec<i64>) -> EncodedFile {
+    EncodedFile { frames: times.len() as u64, extradata: found.digest, pts: PtsList::new(times) }
+}
+
+/// Encodes; the times at which the frames were decoded, in decoding order.
+async fn decode_and_encode(
+    tools: &Tools,
+    job: VideoJob<'_>,
+    origin: i64,
+    out: &Path,
+    on_progress: OnProgress<'_>,
+    cancel: &CancellationToken,
+) -> Result<Vec<Option<i64>>, Failure> {
+    let absolute = |path: &Path| {
+        std::path::absolute(path)
+            .map_err(|error| Failure::io(format_args!("find {}", path.display()), &error))
+    };
+    let (source, out) = (absolute(job.source.path)?, absolute(out)?);
+    let dir = out.parent().unwrap_or(&out);
+    let scratch = |error| Failure::io(format_args!("write to {}", dir.display()), &error);
+    let seen = tempfile::Builder::new().prefix("seen").suffix(".txt").tempfile_in(dir);
+    let seen = seen.map_err(scratch)?;
+    let name = seen.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let video = args::VideoArgs { path: &source, ..job.args() };
+    let command = ToolCommand::new(&tools.ffmpeg)
+        .args(args::whole(video, origin, &out, &name))
+        .current_dir(dir);
+    let output = run(command, on_progress, cancel).await?;
+    refuse_read_error(&output)?;
+    let text = tokio::fs::read_to_string(seen.path()).await.map_err(scratch)?;
+    Ok(parse_seen(&text))
+}
+
+/// The times that the `metadata` filter printed: `frame:0 pts:40 pts_time:…`.
+fn parse_seen(text: &str) -> Vec<Option<i64>> {
+    let lines = text.lines().filter(|line| line.starts_with("frame:"));
+    lines
+        .map(|line| {
+            let pts = line.split_whitespace().find_map(|word| word.strip_prefix("pts:"));
+            pts.and_then(|pts| pts.parse().ok())
+        })
+        .collect()
+}
+
+/// Refuses a source that ends before it should.
+async fn check_end(
+    tools: &Tools,
+    job: VideoJob<'_>,
+    declared: Option<f64>,
+    times: &[i64],
+    cancel: &CancellationToken,
+) -> Result<(), Failure> {
+    let (Some(declared), Some(last)) = (declared, times.last()) else {
+        return Ok(());
+    };
+    let found = length(times, *last, job.time_base);
+    if check::duration(declared, found).passed {
+        return Ok(());
+    }
+    let listing = list(tools, source_input(job.source.path), "", cancel).await?;
+    let start = job.source.start_micros as f64 / 1e6;
+    let ends = listing.streams.values().filter_map(|stream| stream.span()).map(|span| span.end);
+    let reached = ends.fold(found, |most, end| most.max(end - start));
+    if check::duration(declared, reached).passed {
+        return Ok(());
+    }
+    let message = format!("reading stopped early: {reached:.3} s of {declared:.3} s could be read");
+    Err(Failure::input(message)
+        .advise("the file is probably incomplete or damaged: copy or download it again"))
+}
+
+/// Seconds from the first frame to the end of the last, taking the last one to
+/// last as long as the one before.
+fn length(times: &[i64], last: i64, base: TimeBase) -> f64 {
+    let before = times.len().checked_sub(2).map_or(last, |at| times[at]);
+    base.seconds(last - times[0] + (last - before))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_decoded_frames_are_read() {
+        let text = "frame:0    pts:40      pts_time:0.04\nseen=1\nframe:1    pts:NOPTS   pts_time:NOPTS\nseen=1\n";
+        assert_eq!(parse_seen(text), [Some(40), None]);
+    }
+}

@@ -1,0 +1,203 @@
+//! Lists every packet of a file: what its streams hold, without decoding.
+
+use crate::process::ToolCommand;
+use crate::tools::Tools;
+use reelmill_core::check::Span;
+use reelmill_core::error::Failure;
+use reelmill_core::time::TimeBase;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// A reader that is silent for so long hangs.
+const STALL: Duration = Duration::from_secs(600);
+
+/// The packets of a file.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Listing {
+    /// By stream index.
+    pub streams: BTreeMap<u32, Listed>,
+    /// What the reader complained about.
+    pub errors: Vec<String>,
+}
+
+/// One stream and its packets.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Listed {
+    /// Codec, by FFmpeg's name.
+    pub codec: String,
+    /// Seconds per tick.
+    pub time_base: Option<TimeBase>,
+    /// Samples per second; 0 for other than audio.
+    pub sample_rate: u32,
+    /// Digest of the codec's parameters.
+    pub digest: String,
+    /// In stored order.
+    pub packets: Vec<Packet>,
+}
+
+/// One packet; times in ticks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Packet {
+    /// When it is shown.
+    pub pts: Option<i64>,
+    /// For how long.
+    pub duration: Option<i64>,
+    /// Bytes.
+    pub size: u32,
+    /// Decoding may start here.
+    pub key: bool,
+    /// Decoded but not shown.
+    pub discard: bool,
+    /// Samples to leave out at its start.
+    pub skip: u32,
+    /// Samples to leave out at its end.
+    pub padding: u32,
+}
+
+const ENTRIES: &str = "packet=stream_index,pts,duration,flags,size\
+    :packet_side_data=skip_samples,discard_padding\
+    :stream=index,codec_name,profile,pix_fmt,width,height,sample_rate,time_base,extradata_hash";
+
+/// Lists the streams that `select` names in FFmpeg's way (all when empty) of
+/// the input that the options `input` open.
+///
+/// # Errors
+/// When the file cannot be read at all; errors inside it are listed.
+pub(crate) async fn list(
+    tools: &Tools,
+    input: impl IntoIterator<Item = OsString>,
+    select: &str,
+    cancel: &CancellationToken,
+) -> Result<Listing, Failure> {
+    let mut command = ToolCommand::new(&tools.ffprobe)
+        .args(["-v", "error", "-show_data_hash", "sha256", "-of", "compact=p=1:nk=0"])
+        .args(["-show_entries", ENTRIES])
+        .stall_after(STALL);
+    if !select.is_empty() {
+        command = command.args(["-select_streams", select]);
+    }
+    let mut listing = Listing::default();
+    let output = command.args(input).run_lines(cancel, &mut |line| listing.push(line)).await?;
+    listing.errors = output.stderr;
+    Ok(listing)
+}
+
+impl Listing {
+    /// The first stream.
+    pub(crate) fn only(&self) -> Option<&Listed> {
+        self.streams.values().next()
+    }
+
+    fn push(&mut self, line: &str) {
+        let mut fields = line.split('|');
+        match fields.next() {
+            Some("packet") => self.push_packet(fields),
+            Some("stream") => self.push_stream(fields),
+            _ => {}
+        }
+    }
+
+    fn push_packet<'a>(&mut self, fields: impl Iterator<Item = &'a str>) {
+        let mut stream = None;
+        let mut packet = Packet::default();
+        for (key, value) in fields.filter_map(|field| field.split_once('=')) {
+            match key {
+                "stream_index" => stream = value.parse::<u32>().ok(),
+                "pts" => packet.pts = value.parse().ok(),
+                "duration" => packet.duration = value.parse().ok(),
+                "size" => packet.size = value.parse().unwrap_or(0),
+                "flags" => {
+                    packet.key = value.contains('K');
+                    packet.discard = value.contains('D');
+                }
+                "skip_samples" => packet.skip = value.parse().unwrap_or(0),
+                "discard_padding" => packet.padding = value.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+        if let Some(stream) = stream {
+            self.streams.entry(stream).or_default().packets.push(packet);
+        }
+    }
+
+    fn push_stream<'a>(&mut self, fields: impl Iterator<Item = &'a str>) {
+        let fields: BTreeMap<&str, &str> =
+            fields.filter_map(|field| field.split_once('=')).collect();
+        let Some(index) = fields.get("index").and_then(|value| value.parse::<u32>().ok()) else {
+            return;
+        };
+        let field = |key: &str| fields.get(key).copied().unwrap_or_default();
+        let stream = self.streams.entry(index).or_default();
+        stream.codec = field("codec_name").to_owned();
+        stream.time_base = field("time_base").parse().ok();
+        stream.sample_rate = field("sample_rate").parse().unwrap_or(0);
+        stream.digest = digest(&field);
+    }
+}
+
+/// The digest of the parameter sets; where a codec keeps none outside its
+/// packets (VP9), what must be equal is named instead.
+fn digest<'a>(field: &impl Fn(&str) -> &'a str) -> String {
+    let shape = ["codec_name", "profile", "pix_fmt", "width", "height"].map(field).join(" ");
+    match field("extradata_hash") {
+        "" => shape,
+        hash => format!("{shape} {hash}"),
+    }
+}
+
+impl Listed {
+    /// Times of the packets that are shown, ascending, ticks; `None` when one
+    /// has no time.
+    pub(crate) fn shown(&self) -> Option<Vec<i64>> {
+        let shown = self.packets.iter().filter(|packet| !packet.discard);
+        let mut pts: Vec<i64> = shown.map(|packet| packet.pts).collect::<Option<_>>()?;
+        pts.sort_unstable();
+        Some(pts)
+    }
+
+    /// From when to when it is heard or seen, seconds; `None` without packets.
+    pub(crate) fn span(&self) -> Option<Span> {
+        let base = self.time_base?;
+        let samples = |count: u32| match self.sample_rate {
+            0 => 0.0,
+            rate => f64::from(count) / f64::from(rate),
+        };
+        let mut span: Option<Span> = None;
+        for packet in self.packets.iter().filter(|packet| !packet.discard) {
+            let Some(pts) = packet.pts else { continue };
+            let length = base.seconds(packet.duration.unwrap_or(0));
+            let at = base.seconds(pts);
+            let start = at + samples(packet.skip).min(length);
+            let end = at + (length - samples(packet.padding)).max(0.0);
+            let known = span.get_or_insert(Span { start, end });
+            known.start = known.start.min(start);
+            known.end = known.end.max(end);
+        }
+        span
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn priming_and_padding_are_not_heard() {
+        let mut listing = Listing::default();
+        for line in [
+            "packet|stream_index=1|pts=-1024|duration=1024|size=23|flags=KD",
+            "packet|stream_index=1|pts=0|duration=1024|size=6|flags=K_",
+            "packet|stream_index=1|pts=1024|duration=1024|size=6|flags=K_|side_data|\
+             skip_samples=0|discard_padding=512",
+            "stream|index=1|codec_name=aac|time_base=1/48000|sample_rate=48000",
+            "",
+        ] {
+            listing.push(line);
+        }
+        let span = listing.streams[&1].span().unwrap();
+        assert_eq!((span.start, span.end), (0.0, 1536.0 / 48_000.0));
+        assert_eq!(listing.streams[&1].shown().unwrap(), [0, 1024]);
+    }
+}

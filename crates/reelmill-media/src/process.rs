@@ -1,0 +1,424 @@
+//! Runs a tool to its end: the only place of this crate that starts processes.
+//!
+//! Every tool runs without a shell, with nothing on standard input, with an
+//! environment reduced to what it needs, and in a process group of its own
+//! that dies with the run: when it is cancelled, when it takes too long, when
+//! the future is dropped, and (on Linux) when this process is killed.
+
+mod diagnose;
+mod lines;
+mod spawn;
+
+pub(crate) use diagnose::plain;
+
+use crate::progress::Pulse;
+use lines::{Lines, Tail};
+use reelmill_core::error::{Failure, FailureClass};
+use spawn::{Running, Start};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How long a tool's pipes may stay open after it has ended, held by processes
+/// that it left behind.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Lines of standard error that are kept.
+const STDERR_LINES: usize = 200;
+
+/// Bytes of a line of standard error that are kept.
+const STDERR_LINE_BYTES: usize = 1024;
+
+/// Bytes of a line of standard output that are kept by [`ToolCommand::run_lines`].
+const STDOUT_LINE_BYTES: usize = 64 * 1024;
+
+/// A tool with its arguments and limits, not yet started.
+#[derive(Debug, Clone)]
+pub struct ToolCommand {
+    program: PathBuf,
+    args: Vec<OsString>,
+    dir: Option<PathBuf>,
+    stall: Option<Duration>,
+    limit: Option<Duration>,
+    capture: usize,
+}
+
+/// What a tool wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ToolOutput {
+    /// Standard output; empty when it was taken line by line.
+    pub stdout: Vec<u8>,
+    /// The last 200 lines of standard error, each of at most 1 KiB, without
+    /// control characters.
+    pub stderr: Vec<String>,
+}
+
+/// What a tool wrote and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolExit {
+    /// What it wrote.
+    pub output: ToolOutput,
+    /// Its exit status; negative for the signal that ended it.
+    pub status: i32,
+    failure: Option<Failure>,
+}
+
+impl ToolExit {
+    /// The output, if the tool ended with status 0.
+    ///
+    /// # Errors
+    /// Why it failed, read from what it wrote to standard error.
+    pub fn success(self) -> Result<ToolOutput, Failure> {
+        match self.failure {
+            None => Ok(self.output),
+            Some(failure) => Err(failure),
+        }
+    }
+}
+
+/// Takes standard output line by line.
+type OnLine<'a> = &'a mut (dyn FnMut(&str) + Send);
+
+/// Where standard output goes.
+enum Sink<'a> {
+    Keep { bytes: Vec<u8>, limit: usize },
+    Lines { lines: Lines, on_line: OnLine<'a> },
+}
+
+/// Why a run was stopped before its end.
+enum Stop {
+    Cancelled,
+    Stalled,
+    Overtime,
+    TooMuch,
+    Io(std::io::Error),
+}
+
+impl ToolCommand {
+    /// `program` without arguments; it is ended neither for silence nor for
+    /// taking long, and may write 256 MiB of output.
+    #[must_use]
+    pub fn new(program: &Path) -> Self {
+        Self {
+            program: program.to_owned(),
+            args: Vec::new(),
+            dir: None,
+            stall: None,
+            limit: None,
+            capture: 256 << 20,
+        }
+    }
+
+    /// With one more argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// With more arguments.
+    #[must_use]
+    pub fn args<I, S>(mut self, args: I) -> Self
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Started in the folder `dir`.
+    #[must_use]
+    pub fn current_dir(mut self, dir: &Path) -> Self {
+        self.dir = Some(dir.to_owned());
+        self
+    }
+
+    /// Ended (class timeout) when it gives no sign of life for so long: no line
+    /// on standard output or standard error. Lines of an FFmpeg progress report
+    /// count only when frames, time or bytes have grown.
+    #[must_use]
+    pub fn stall_after(mut self, silence: Duration) -> Self {
+        self.stall = Some(silence);
+        self
+    }
+
+    /// Ended (class timeout) when it runs longer than this.
+    #[must_use]
+    pub fn limit(mut self, time: Duration) -> Self {
+        self.limit = Some(time);
+        self
+    }
+
+    /// Ended (class permanent) when [`Self::run`] would have to keep more than
+    /// so many bytes of standard output.
+    #[must_use]
+    pub fn capture_limit(mut self, bytes: usize) -> Self {
+        self.capture = bytes;
+        self
+    }
+
+    /// The command as one line that a shell would take.
+    #[must_use]
+    pub fn line(&self) -> String {
+        diagnose::command_line(&self.program, &self.args)
+    }
+
+    /// Runs it and keeps its output.
+    ///
+    /// # Errors
+    /// When it cannot be started, fails, is cancelled or breaks a limit; the
+    /// class says which.
+    pub async fn run(self, cancel: &CancellationToken) -> Result<ToolOutput, Failure> {
+        self.run_any(cancel).await?.success()
+    }
+
+    /// Runs it and keeps its output; that it failed is an answer too.
+    ///
+    /// # Errors
+    /// When it cannot be started, is cancelled or breaks a limit.
+    pub async fn run_any(self, cancel: &CancellationToken) -> Result<ToolExit, Failure> {
+        let sink = Sink::Keep { bytes: Vec::new(), limit: self.capture };
+        self.drive(sink, cancel).await
+    }
+
+    /// Runs it, handing over each line of its standard output as it comes,
+    /// without line ends; lines are cut at 64 KiB.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_lines(
+        self,
+        cancel: &CancellationToken,
+        on_line: OnLine<'_>,
+    ) -> Result<ToolOutput, Failure> {
+        self.run_lines_any(cancel, on_line).await?.success()
+    }
+
+    /// As [`Self::run_lines`]; that it failed is an answer too.
+    ///
+    /// # Errors
+    /// As [`Self::run_any`].
+    pub async fn run_lines_any(
+        self,
+        cancel: &CancellationToken,
+        on_line: OnLine<'_>,
+    ) -> Result<ToolExit, Failure> {
+        let lines = Lines::new(STDOUT_LINE_BYTES);
+        self.drive(Sink::Lines { lines, on_line }, cancel).await
+    }
+
+    async fn drive(
+        self,
+        mut sink: Sink<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<ToolExit, Failure> {
+        if cancel.is_cancelled() {
+            return Err(self.stopped(Stop::Cancelled, &[]));
+        }
+        tracing::debug!(command = self.line(), "start");
+        let mut running = spawn::spawn(self.start())
+            .await
+            .map_err(|error| diagnose::cannot_start(&self.program, self.line(), &error))?;
+        let mut tail = Tail::new(STDERR_LINES, STDERR_LINE_BYTES);
+        let ended = {
+            let life = Mutex::new(Life::now());
+            let work = work(&mut running, &mut sink, &mut tail, &life);
+            tokio::select! {
+                ended = work => ended,
+                stop = self.watch(&life, cancel) => Err(stop),
+            }
+        };
+        let status = match ended {
+            Ok(status) => status,
+            Err(stop) => {
+                running.stop().await;
+                return Err(self.stopped(stop, &tail.into_lines()));
+            }
+        };
+        Ok(self.exit(status, sink, tail.into_lines()))
+    }
+
+    fn start(&self) -> Start {
+        Start { program: self.program.clone(), args: self.args.clone(), dir: self.dir.clone() }
+    }
+
+    /// Ends when the run must be stopped.
+    async fn watch(&self, life: &Mutex<Life>, cancel: &CancellationToken) -> Stop {
+        let overtime = async {
+            match self.limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        let stalled = async {
+            match self.stall {
+                Some(silence) => wait_for_silence(life, silence).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = cancel.cancelled() => Stop::Cancelled,
+            () = overtime => Stop::Overtime,
+            () = stalled => Stop::Stalled,
+        }
+    }
+
+    fn stopped(&self, stop: Stop, stderr: &[String]) -> Failure {
+        let tool = diagnose::tool_name(&self.program);
+        let seconds = |time: Option<Duration>| time.unwrap_or_default().as_secs_f64();
+        let mut failure = match stop {
+            Stop::Cancelled => {
+                Failure::new(FailureClass::Cancelled, format!("{tool} was cancelled"))
+            }
+            Stop::Stalled => Failure::new(
+                FailureClass::Timeout,
+                format!("{tool} made no progress for {} s", seconds(self.stall)),
+            ),
+            Stop::Overtime => Failure::new(
+                FailureClass::Timeout,
+                format!("{tool} was not done within its {} s", seconds(self.limit)),
+            ),
+            Stop::TooMuch => Failure::permanent(format!(
+                "{tool} wrote more than {} bytes of output",
+                self.capture
+            )),
+            Stop::Io(error) => Failure::io(format_args!("read what {tool} writes"), &error),
+        };
+        failure.command = Some(self.line());
+        failure.tail = diagnose::last_lines(stderr);
+        failure
+    }
+
+    fn exit(&self, status: i32, sink: Sink<'_>, stderr: Vec<String>) -> ToolExit {
+        let (stdout, said) = match sink {
+            Sink::Keep { bytes, .. } => {
+                let mut tail = Tail::new(STDERR_LINES, STDERR_LINE_BYTES);
+                if status != 0 && stderr.is_empty() {
+                    tail.push(&bytes);
+                }
+                (bytes, tail.into_lines())
+            }
+            Sink::Lines { .. } => (Vec::new(), Vec::new()),
+        };
+        let said = if stderr.is_empty() { &said } else { &stderr };
+        let failure =
+            (status != 0).then(|| diagnose::failed(&self.program, self.line(), status, said));
+        ToolExit { output: ToolOutput { stdout, stderr }, status, failure }
+    }
+}
+
+/// When the tool last showed that it is alive.
+struct Life {
+    last: Instant,
+    pulse: Pulse,
+}
+
+impl Life {
+    fn now() -> Self {
+        Self { last: Instant::now(), pulse: Pulse::default() }
+    }
+}
+
+fn beat(life: &Mutex<Life>, line: Option<&str>) {
+    let mut life = life.lock().unwrap_or_else(PoisonError::into_inner);
+    if line.is_none_or(|line| life.pulse.beats(line)) {
+        life.last = Instant::now();
+    }
+}
+
+async fn wait_for_silence(life: &Mutex<Life>, silence: Duration) {
+    loop {
+        let last = life.lock().unwrap_or_else(PoisonError::into_inner).last;
+        let due = last + silence;
+        if Instant::now() >= due {
+            return;
+        }
+        tokio::time::sleep_until(due).await;
+    }
+}
+
+/// Reads both pipes until the tool has ended; its exit status.
+async fn work(
+    running: &mut Running,
+    sink: &mut Sink<'_>,
+    tail: &mut Tail,
+    life: &Mutex<Life>,
+) -> Result<i32, Stop> {
+    let (stdout, stderr) = running.pipes();
+    let reading = async {
+        tokio::try_join!(read_stdout(stdout, sink, life), read_stderr(stderr, tail, life))
+    };
+    tokio::pin!(reading);
+    tokio::select! {
+        biased;
+        read = &mut reading => {
+            read?;
+            running.wait().await.map_err(Stop::Io)
+        }
+        ended = running.wait() => {
+            let status = ended.map_err(Stop::Io)?;
+            if let Ok(read) = tokio::time::timeout(DRAIN, &mut reading).await {
+                read?;
+            }
+            Ok(status)
+        }
+    }
+}
+
+async fn read_stdout(
+    mut pipe: impl AsyncRead + Unpin,
+    sink: &mut Sink<'_>,
+    life: &Mutex<Life>,
+) -> Result<(), Stop> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = pipe.read(&mut buffer).await.map_err(Stop::Io)?;
+        let bytes = &buffer[..read];
+        match sink {
+            Sink::Keep { limit, bytes: kept } if kept.len() + read > *limit => {
+                return Err(Stop::TooMuch);
+            }
+            Sink::Keep { bytes: kept, .. } => {
+                kept.extend_from_slice(bytes);
+                beat(life, None);
+            }
+            Sink::Lines { lines, on_line } => {
+                let mut take = |line: &str| {
+                    beat(life, Some(line));
+                    on_line(line);
+                };
+                lines.push(bytes, &mut take);
+                if read == 0 {
+                    lines.finish(&mut take);
+                }
+            }
+        }
+        if read == 0 {
+            return Ok(());
+        }
+    }
+}
+
+async fn read_stderr(
+    mut pipe: impl AsyncRead + Unpin,
+    tail: &mut Tail,
+    life: &Mutex<Life>,
+) -> Result<(), Stop> {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let read = pipe.read(&mut buffer).await.map_err(Stop::Io)?;
+        if read == 0 {
+            return Ok(());
+        }
+        beat(life, None);
+        tail.push(&buffer[..read]);
+    }
+}
+
+#[cfg(test)]
+mod tests;

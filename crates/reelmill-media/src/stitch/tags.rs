@@ -1,0 +1,74 @@
+//! Which tags and dispositions go over into the output.
+
+use crate::args::Metadata;
+use reelmill_core::container::Container;
+use reelmill_core::media::{MediaInfo, Stream};
+
+/// Tags that tell about the source's coding, not about the programme; some
+/// carry a language behind a dash (`bps-eng`).
+const CODING: &[&str] = &[
+    "bps",
+    "duration",
+    "encoder",
+    "number_of_bytes",
+    "number_of_frames",
+    "rotate",
+    "_statistics_tags",
+    "_statistics_writing_app",
+    "_statistics_writing_date_utc",
+    "source_id",
+];
+
+/// Tags that QuickTime's relatives put on every track.
+const QUICKTIME: &[&str] = &["handler_name", "vendor_id"];
+
+/// Tags that name the source's file format.
+const FORMAT: &[&str] = &["major_brand", "minor_version", "compatible_brands", "encoder"];
+
+/// Dispositions that belong to pictures of cover art.
+const STILL: &[&str] = &["attached_pic", "timed_thumbnails", "still_image"];
+
+fn is_coding(key: &str) -> bool {
+    let stem = key.split_once('-').map_or(key, |(stem, _)| stem);
+    CODING.contains(&stem)
+}
+
+/// The tags of a stream that its encoded form gets.
+pub(crate) fn kept_tags(stream: &Stream) -> Metadata {
+    let undetermined = |key: &str, value: &str| key == "language" && value == "und";
+    let gone = |key: &str| is_coding(key) || QUICKTIME.contains(&key);
+    let tags = stream.tags.iter();
+    tags.filter(|(key, value)| !gone(key) && !undetermined(key, value))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .chain([("encoder".to_owned(), String::new())])
+        .collect()
+}
+
+/// The tags of a copied stream that must be removed, since FFmpeg copies all.
+pub(super) fn stale(stream: &Stream, container: Container) -> Metadata {
+    let quicktime = matches!(container, Container::Mp4 | Container::Mov);
+    let gone = |key: &str| is_coding(key) || (!quicktime && QUICKTIME.contains(&key));
+    let tags = stream.tags.keys().filter(|key| gone(key));
+    tags.map(|key| (key.clone(), String::new())).collect()
+}
+
+/// The tags of the file that must be removed.
+pub(super) fn stale_global(media: &MediaInfo) -> Metadata {
+    let tags = media.tags.keys().filter(|key| FORMAT.contains(&key.as_str()));
+    tags.map(|key| (key.clone(), String::new())).collect()
+}
+
+/// The dispositions of a stream that go over.
+pub(crate) fn dispositions(stream: &Stream) -> Vec<String> {
+    let flags = stream.dispositions.iter();
+    flags.filter(|flag| !STILL.contains(&flag.as_str())).cloned().collect()
+}
+
+/// Those of the picture, which is the only one and hence the default.
+pub(super) fn video_dispositions(stream: Option<&Stream>) -> Vec<String> {
+    let mut flags = stream.map(dispositions).unwrap_or_default();
+    if !flags.iter().any(|flag| flag == "default") {
+        flags.insert(0, "default".into());
+    }
+    flags
+}

@@ -1,0 +1,209 @@
+//! Compares small pictures of source and output.
+
+use super::Measured;
+use super::seams::{Seams, into_nut};
+use super::selection::copy_only;
+use crate::args::{self, Args, SMALL_SIDE, own_input, quiet, source_input};
+use crate::encode::STALL;
+use crate::process::ToolCommand;
+use crate::tools::Tools;
+use reelmill_core::check::{self, Check, MAX_DISTANCE};
+use reelmill_core::error::{Failure, FailureClass};
+use reelmill_core::media::StreamKind;
+use reelmill_core::time::TimeBase;
+use std::collections::BTreeMap;
+use std::path::Path;
+use tokio_util::sync::CancellationToken;
+
+/// A small grey picture, row by row.
+pub(super) type Thumb = Vec<u8>;
+
+/// Parts whose first frame is decoded singly, at most: each costs a seek and
+/// up to two groups of pictures.
+const SINGLE: usize = 40;
+
+/// Small pictures with their times, and what the decoder complained about.
+pub(super) struct Thumbs {
+    pub pictures: Vec<(i64, Thumb)>,
+    pub errors: Vec<String>,
+}
+
+/// Decodes the first video stream of `input` to small pictures with times in
+/// ticks of `base`; ends at the first error.
+pub(super) async fn thumbs(
+    tools: &Tools,
+    input: Args,
+    base: TimeBase,
+    scratch: &Path,
+    cancel: &CancellationToken,
+) -> Result<Thumbs, Failure> {
+    let times = scratch.join("pictures.txt");
+    let args = args::small_pictures(input, base, &times);
+    let command = ToolCommand::new(&tools.ffmpeg).args(args).stall_after(STALL);
+    let output = command.run(cancel).await?;
+    let text = tokio::fs::read_to_string(&times)
+        .await
+        .map_err(|error| Failure::io(format_args!("read {}", times.display()), &error))?;
+    let pts = text.lines().filter(|line| !line.starts_with('#'));
+    let pts = pts.filter_map(|line| line.split(',').nth(2)?.trim().parse().ok());
+    let pictures = output.stdout.chunks_exact(SMALL_SIDE * SMALL_SIDE).map(<[u8]>::to_vec);
+    Ok(Thumbs { pictures: pts.zip(pictures).collect(), errors: output.stderr })
+}
+
+/// Compares the first frame of each part with the source's frame of that time.
+pub(super) async fn compare(
+    tools: &Tools,
+    measured: &Measured<'_>,
+    seams: &Seams,
+    cancel: &CancellationToken,
+) -> Result<Check, Failure> {
+    let starts = measured.part_starts();
+    let shown: BTreeMap<usize, &Thumb> = seams
+        .starts
+        .iter()
+        .enumerate()
+        .filter_map(|(part, pts)| Some((part, seams.pictures.get(pts)?)))
+        .collect();
+    let quick = key_pictures(tools, measured, &starts, cancel).await?;
+    let mut distances: Vec<(usize, f64)> = Vec::new();
+    let mut doubtful: Vec<usize> = Vec::new();
+    for (part, have) in &shown {
+        match quick.get(part).map(|want| distance(want, have)) {
+            Some(off) if off <= MAX_DISTANCE => distances.push((*part, off)),
+            Some(_) => doubtful.insert(0, *part),
+            None => doubtful.push(*part),
+        }
+    }
+    for part in spread(&doubtful, SINGLE) {
+        if let Some(want) = single(tools, measured, part, starts[part], cancel).await? {
+            distances.push((part, distance(&want, shown[&part])));
+        }
+    }
+    let worst = distances.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1));
+    Ok(check::likeness(worst, distances.len()))
+}
+
+/// Mean absolute difference, 0..255.
+fn distance(a: &[u8], b: &[u8]) -> f64 {
+    let sum: u64 = a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    sum as f64 / a.len().max(1) as f64
+}
+
+/// At most `most` of `items`, evenly.
+fn spread(items: &[usize], most: usize) -> impl Iterator<Item = usize> {
+    let step = (items.len() as f64 / most as f64).max(1.0);
+    let count = items.len().min(most);
+    (0..count).filter_map(move |n| items.get((n as f64 * step) as usize).copied())
+}
+
+/// Pictures of those parts that start at a keyframe of the source, made by
+/// decoding only these keyframes; empty where that does not work.
+async fn key_pictures(
+    tools: &Tools,
+    measured: &Measured<'_>,
+    starts: &[i64],
+    cancel: &CancellationToken,
+) -> Result<BTreeMap<usize, Thumb>, Failure> {
+    let chosen = measured.key_packets(starts);
+    if chosen.is_empty() || measured.turned() {
+        return Ok(BTreeMap::new());
+    }
+    let assembly = measured.assembly;
+    let file = assembly.scratch.join("keys.nut");
+    let packets: Vec<_> = chosen.iter().map(|(packet, _)| *packet..*packet + 1).collect();
+    let args = quiet()
+        .words("-copyts -itsoffset")
+        .arg(format!("{}us", args::AUDIO_LEAD_MICROS - assembly.plan.origin_micros))
+        .args(source_input(assembly.source))
+        .option("-map", format!("0:{}", assembly.plan.video.stream))
+        .args(copy_only(&packets))
+        .args(into_nut(&file));
+    let copied = ToolCommand::new(&tools.ffmpeg).args(args).stall_after(STALL).run(cancel).await;
+    let base = measured.time_base();
+    let found = match copied {
+        Ok(_) => thumbs(tools, own_input(&file), base, assembly.scratch, cancel).await,
+        Err(failure) => Err(failure),
+    };
+    crate::encode::remove(&file).await?;
+    match found {
+        Ok(found) if found.pictures.len() == chosen.len() => {
+            let pictures = found.pictures.into_iter().map(|(_, picture)| picture);
+            Ok(chosen.iter().map(|(_, part)| *part).zip(pictures).collect())
+        }
+        Err(failure) if failure.class == FailureClass::Cancelled => Err(failure),
+        _ => Ok(BTreeMap::new()),
+    }
+}
+
+/// The picture of the frame at `tick`, decoded as its chunk's encoder did.
+async fn single(
+    tools: &Tools,
+    measured: &Measured<'_>,
+    part: usize,
+    tick: i64,
+    cancel: &CancellationToken,
+) -> Result<Option<Thumb>, Failure> {
+    let chunk = measured.assembly.plan.chunks().get(part);
+    let preroll = chunk.and_then(|chunk| chunk.prerolls.first().copied());
+    let args = args::one_picture(measured.video_args(), tick, preroll);
+    match ToolCommand::new(&tools.ffmpeg).args(args).stall_after(STALL).run(cancel).await {
+        Ok(output) => {
+            let size = SMALL_SIDE * SMALL_SIDE;
+            Ok(output.stdout.get(..size).map(<[u8]>::to_vec))
+        }
+        Err(failure) if failure.class == FailureClass::Cancelled => Err(failure),
+        Err(_) => Ok(None),
+    }
+}
+
+impl Measured<'_> {
+    /// Time of each part's first frame, source ticks.
+    fn part_starts(&self) -> Vec<i64> {
+        let mut at = 0;
+        let mut starts = Vec::with_capacity(self.counts.len());
+        for count in &self.counts {
+            starts.extend(self.planned.get(at));
+            at += count;
+        }
+        starts
+    }
+
+    /// Parts that start at a keyframe of the source: (number of its packet,
+    /// number of the part), in stored order.
+    fn key_packets(&self, starts: &[i64]) -> Vec<(usize, usize)> {
+        if self.assembly.plan.chunks().is_empty() {
+            return Vec::new();
+        }
+        let Some(video) = self.source.streams.get(&self.assembly.plan.video.stream) else {
+            return Vec::new();
+        };
+        let packets = video.packets.iter().enumerate().filter(|(_, packet)| packet.key);
+        packets
+            .filter_map(|(number, packet)| Some((number, starts.binary_search(&packet.pts?).ok()?)))
+            .collect()
+    }
+
+    /// Whether the source's picture is turned or mirrored for showing.
+    fn turned(&self) -> bool {
+        self.assembly.media.video().is_some_and(|(stream, info)| {
+            matches!(stream.kind, StreamKind::Video(_)) && (info.rotation != 0 || info.mirrored)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_spread_evenly() {
+        let items: Vec<usize> = (0..100).collect();
+        assert_eq!(spread(&items, 4).collect::<Vec<_>>(), [0, 25, 50, 75]);
+        assert_eq!(spread(&items[..2], 4).collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[test]
+    fn distance_is_a_mean() {
+        assert!((distance(&[0, 10, 20, 30], &[10, 10, 10, 30]) - 5.0).abs() < 1e-9);
+    }
+}

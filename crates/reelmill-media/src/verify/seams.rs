@@ -1,0 +1,162 @@
+//! Decodes the output around its seams.
+
+use super::selection::{around_seams, copy_only, groups};
+use super::{Measured, pictures};
+use crate::args::{Args, own_input, quiet, source_input};
+use crate::encode::STALL;
+use crate::listing::Listed;
+use crate::probe::file_url;
+use crate::process::ToolCommand;
+use crate::tools::Tools;
+use pictures::{Thumb, thumbs};
+use reelmill_core::check::Check;
+use reelmill_core::error::{Failure, FailureClass};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use tokio_util::sync::CancellationToken;
+
+/// What decoding around the seams yielded.
+pub(super) struct Seams {
+    /// Pictures by their time, ticks of the output's video.
+    pub pictures: BTreeMap<i64, Thumb>,
+    /// Time of each part's first frame, ticks of the output's video.
+    pub starts: Vec<i64>,
+    planned: usize,
+    wrong: Option<String>,
+}
+
+impl Seams {
+    fn failed(why: &str) -> Self {
+        Self {
+            pictures: BTreeMap::new(),
+            starts: Vec::new(),
+            planned: 0,
+            wrong: Some(why.to_owned()),
+        }
+    }
+
+    /// Whether everything around the seams could be decoded.
+    pub(super) fn check(&self) -> Check {
+        let detail = match &self.wrong {
+            Some(wrong) => wrong.clone(),
+            None => format!("{} frames around {} seams", self.planned, self.starts.len() - 1),
+        };
+        Check::new("seams", self.wrong.is_none(), detail)
+    }
+}
+
+/// Decodes the output from the last keyframe before every seam to a few frames
+/// after it.
+pub(super) async fn decode(
+    tools: &Tools,
+    measured: &Measured<'_>,
+    out: &Path,
+    cancel: &CancellationToken,
+) -> Result<Seams, Failure> {
+    let Some(video) = measured.output.streams.get(&0) else {
+        return Ok(Seams::failed("the output has no video"));
+    };
+    let starts = first_packets(&measured.counts);
+    if starts.last().is_none_or(|last| *last >= video.packets.len()) {
+        return Ok(Seams::failed("the output has too few frames"));
+    }
+    let keys: Vec<bool> = video.packets.iter().map(|packet| packet.key).collect();
+    if let Some(part) = starts.iter().position(|start| !keys[*start]) {
+        return Ok(Seams::failed(&format!("part {part} does not start with a keyframe")));
+    }
+    let ranges = around_seams(&keys, &starts);
+    let scratch = measured.assembly.scratch;
+    let files = extract(tools, out, scratch, &ranges, cancel).await?;
+    let mut seams = Seams {
+        pictures: BTreeMap::new(),
+        starts: starts.iter().filter_map(|start| video.packets[*start].pts).collect(),
+        planned: 0,
+        wrong: None,
+    };
+    for (file, ranges) in files.iter().zip(groups(&ranges)) {
+        decode_group(tools, video, (file, ranges), scratch, &mut seams, cancel).await?;
+        crate::encode::remove(file).await?;
+    }
+    Ok(seams)
+}
+
+/// Number of the first packet of each part.
+fn first_packets(counts: &[usize]) -> Vec<usize> {
+    let mut at = 0;
+    let mut starts = Vec::with_capacity(counts.len());
+    for count in counts {
+        starts.push(at);
+        at += count;
+    }
+    starts
+}
+
+/// Copies the chosen packets of the output into files of their own.
+async fn extract(
+    tools: &Tools,
+    out: &Path,
+    scratch: &Path,
+    ranges: &[Range<usize>],
+    cancel: &CancellationToken,
+) -> Result<Vec<PathBuf>, Failure> {
+    let mut args = quiet().arg("-copyts").args(source_input(out));
+    let mut files = Vec::new();
+    for (number, group) in groups(ranges).enumerate() {
+        let file = scratch.join(format!("seams{number}.nut"));
+        args = args.words("-map 0:v:0").args(copy_only(group)).args(into_nut(&file));
+        files.push(file);
+    }
+    ToolCommand::new(&tools.ffmpeg).args(args).stall_after(STALL).run(cancel).await?;
+    Ok(files)
+}
+
+/// Output options for a NUT file.
+pub(super) fn into_nut(file: &Path) -> Args {
+    Args::new().words("-avoid_negative_ts disabled -f nut").arg(file_url(file))
+}
+
+async fn decode_group(
+    tools: &Tools,
+    video: &Listed,
+    (file, ranges): (&PathBuf, &[Range<usize>]),
+    scratch: &Path,
+    seams: &mut Seams,
+    cancel: &CancellationToken,
+) -> Result<(), Failure> {
+    let chosen = ranges.iter().flat_map(|range| &video.packets[range.clone()]);
+    let mut want: Vec<i64> = chosen.filter_map(|packet| packet.pts).collect();
+    want.sort_unstable();
+    seams.planned += want.len();
+    let Some(base) = video.time_base else {
+        seams.wrong = Some("the output's video has no time base".into());
+        return Ok(());
+    };
+    let found = match thumbs(tools, own_input(file), base, scratch, cancel).await {
+        Ok(found) => found,
+        Err(failure) if decodes_badly(&failure) => {
+            seams.wrong = Some(format!("decoding failed: {}", failure.message));
+            return Ok(());
+        }
+        Err(failure) => return Err(failure),
+    };
+    let mut have: Vec<i64> = found.pictures.iter().map(|(pts, _)| *pts).collect();
+    have.sort_unstable();
+    if let Some(line) = found.errors.first() {
+        seams.wrong = Some(format!("the decoder complains: {line}"));
+    } else if have != want {
+        let missing = want.iter().find(|pts| !have.contains(pts));
+        let place =
+            missing.map_or(String::new(), |pts| format!(", first at {:.3} s", base.seconds(*pts)));
+        seams.wrong = Some(format!("{} of {} frames decoded{place}", have.len(), want.len()));
+    }
+    seams.pictures.extend(found.pictures);
+    Ok(())
+}
+
+/// Whether the failure is the stream's fault, not the machine's.
+fn decodes_badly(failure: &Failure) -> bool {
+    matches!(failure.class, FailureClass::Input)
+        || (failure.class == FailureClass::Transient
+            && failure.exit_status.is_some_and(|status| status > 0))
+}

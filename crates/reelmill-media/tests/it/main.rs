@@ -1,0 +1,15 @@
+//! Converts media through the whole of this crate and judges the outputs by an
+//! independent decode of every frame.
+
+#[cfg(test)]
+mod convert;
+#[cfg(test)]
+mod corpus;
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod exact;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tracks;

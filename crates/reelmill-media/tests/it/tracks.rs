@@ -1,0 +1,85 @@
+//! Everything beside the picture is kept as far as the container can hold it.
+
+use crate::convert::{Conversion, preset};
+use crate::fixture::{film_with_sound, rich_film};
+use reelmill_core::container::Container;
+use reelmill_core::media::{MediaInfo, Stream, StreamKind};
+use reelmill_media::probe::probe;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+async fn converted(name: &str, set: &[&str], container: Container) -> (MediaInfo, Vec<u8>) {
+    let dir = TempDir::new().unwrap();
+    let source = rich_film(dir.path()).await;
+    let preset = preset(name, set);
+    let mut made = Conversion::run(&source, &preset, container, 1.5).await.unwrap();
+    assert!(made.parts.len() > 2);
+    let verdict = made.verify().await.unwrap();
+    assert!(verdict.passed(), "{container}: {}", verdict.complaint());
+    let first = std::fs::read(&made.out).unwrap();
+    made.stitch().await.unwrap();
+    assert!(first == std::fs::read(&made.out).unwrap(), "{container}: not the same when repeated");
+    let media = probe(&made.tools, &made.out, &CancellationToken::new()).await.unwrap();
+    (media, first)
+}
+
+fn describe(stream: &Stream) -> String {
+    let kind = match stream.kind {
+        StreamKind::Video(_) => "video",
+        StreamKind::Cover(_) => "cover",
+        StreamKind::Audio(_) => "audio",
+        StreamKind::Subtitle => "subtitle",
+        StreamKind::Attachment => "attachment",
+        StreamKind::Data => "data",
+    };
+    let tag = |key: &str| stream.tags.get(key).cloned().unwrap_or_else(|| "-".into());
+    let flags = stream.dispositions.join("+");
+    format!("{kind} {} {} {} [{flags}]", stream.codec, tag("language"), tag("title"))
+}
+
+fn summary(media: &MediaInfo) -> Vec<String> {
+    let mut lines: Vec<String> = media.streams.iter().map(describe).collect();
+    for chapter in &media.chapters {
+        let title = chapter.title.as_deref().unwrap_or("-");
+        lines.push(format!("chapter {:.1}-{:.1} {title}", chapter.start, chapter.end));
+    }
+    lines.extend(media.tags.iter().map(|(key, value)| format!("{key}={value}")));
+    lines
+}
+
+#[tokio::test]
+async fn matroska_holds_everything() {
+    let (media, _) = converted("h264", &["speed=ultrafast"], Container::Mkv).await;
+    insta::assert_json_snapshot!(summary(&media));
+}
+
+#[tokio::test]
+async fn mp4_holds_most() {
+    let (media, bytes) = converted("hevc", &["speed=ultrafast"], Container::Mp4).await;
+    insta::assert_json_snapshot!(summary(&media));
+    let at = |name: &[u8]| bytes.windows(4).position(|four| four == name);
+    assert!(at(b"moov") < at(b"mdat"), "players should not have to read to the end first");
+    assert!(at(b"hvc1").is_some(), "what Apple's players want");
+}
+
+#[tokio::test]
+async fn webm_holds_some() {
+    let (media, _) = converted("vp9", &["speed=8"], Container::Webm).await;
+    insta::assert_json_snapshot!(summary(&media));
+}
+
+#[tokio::test]
+async fn encoded_sound_keeps_its_place() {
+    let dir = TempDir::new().unwrap();
+    let late =
+        film_with_sound(dir.path(), "late.ts", 5, "-output_ts_offset 50 -ac 6 -c:a ac3").await;
+    for codec in ["aac", "opus", "flac", "ac3", "mp3"] {
+        for container in [Container::Mkv, Container::Mp4] {
+            let codec = format!("audio.codec={codec}");
+            let set = ["speed=ultrafast", "audio.mode=encode", codec.as_str()];
+            let made = Conversion::run(&late, &preset("h264", &set), container, 1.5).await.unwrap();
+            let verdict = made.verify().await.unwrap();
+            assert!(verdict.passed(), "{codec} {container}: {}", verdict.complaint());
+        }
+    }
+}

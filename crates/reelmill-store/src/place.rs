@@ -1,0 +1,91 @@
+//! By what tasks and jobs are found: the part that all engines share.
+
+use reelmill_core::job::Job;
+use reelmill_core::lease::LeaseTerms;
+use reelmill_core::schedule::{Candidate, rank};
+use reelmill_core::task::{Task, TaskState};
+use reelmill_core::time::Timestamp;
+
+/// By what a store finds a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Which workers can take it: house work, or by encoder.
+    pub(crate) class: String,
+    /// The build its job is bound to; empty when none, or when it matters not.
+    pub(crate) pin: String,
+    /// Where its job stands in the queue, the lowest first.
+    pub(crate) rank: i64,
+    /// When time alone changes it: a pause is over, a lease may end.
+    pub(crate) due: Option<Timestamp>,
+}
+
+/// By what `task` of `job` is found.
+pub(crate) fn place(job: &Job, task: &Task, terms: LeaseTerms) -> Place {
+    let pin = task.needs.and(job.encoder_pin.clone()).unwrap_or_default();
+    Place { class: class(task), pin, rank: rank(job.priority, job.created), due: due(task, terms) }
+}
+
+fn class(task: &Task) -> String {
+    match task.needs {
+        _ if task.kind.is_house_work() => "house".into(),
+        Some(encoder) => encoder.to_string(),
+        None => "any".into(),
+    }
+}
+
+/// `task` as something to claim, for workers with build `pin` if that is not
+/// empty; its job has `priority` and was accepted at `queued`.
+pub(crate) fn candidate(task: &Task, priority: u8, queued: Timestamp, pin: &str) -> Candidate {
+    Candidate {
+        task: task.id,
+        kind: task.kind,
+        priority,
+        queued,
+        weight: task.weight,
+        needs: task.needs,
+        pin: (!pin.is_empty()).then(|| pin.to_owned()),
+        failed_on: task.failed_on.clone(),
+    }
+}
+
+/// When time alone changes `task`.
+pub(crate) fn due(task: &Task, terms: LeaseTerms) -> Option<Timestamp> {
+    match (task.state, &task.lease) {
+        (TaskState::Leased, Some(lease)) => Some(lease.due(terms)),
+        (TaskState::Ready, _) => Some(task.not_before),
+        _ => None,
+    }
+}
+
+/// The range of ids, as numbers, whose text starts with `prefix`; `None` when
+/// no id can.
+pub(crate) fn id_range(prefix: &str) -> Option<(u128, u128)> {
+    let digits: String = prefix.chars().filter(|c| *c != '-').collect();
+    let hexadecimal = digits.chars().all(|digit| digit.is_ascii_hexdigit());
+    if digits.is_empty() || digits.len() > 32 || !hexadecimal {
+        return None;
+    }
+    let low = u128::from_str_radix(&digits, 16).ok()?;
+    let free = 4 * (32 - digits.len() as u32);
+    let low = low.checked_shl(free)?;
+    Some((low, low | 1u128.checked_shl(free).map_or(u128::MAX, |above| above - 1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn id_prefixes_with_and_without_hyphens_name_the_same_range() {
+        let id = uuid::Uuid::parse_str("0192f3a4-b5c6-7d8e-9fa0-b1c2d3e4f506").unwrap();
+        for prefix in ["0", "0192f3a4", "0192f3a4b5", "0192f3a4-b5c6-7D8E", &id.to_string()] {
+            let (low, high) = id_range(prefix).unwrap();
+            assert!((low..=high).contains(&id.as_u128()), "{prefix}");
+        }
+        let (low, high) = id_range("0192f3a5").unwrap();
+        assert!(!(low..=high).contains(&id.as_u128()));
+        for bad in ["", "xyz", "+1", "0192f3a4-b5c6-7d8e-9fa0-b1c2d3e4f5060"] {
+            assert_eq!(id_range(bad), None, "{bad}");
+        }
+    }
+}

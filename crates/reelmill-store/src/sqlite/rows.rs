@@ -1,0 +1,86 @@
+//! Between rows and values.
+
+use crate::StoreError;
+use reelmill_core::id::{JobId, TaskId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
+
+/// What SQLite's error means.
+#[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
+pub(super) fn fault(error: sqlx::Error) -> StoreError {
+    let told = error.to_string();
+    let code = match &error {
+        sqlx::Error::Database(inner) => inner.code().and_then(|code| code.parse::<i32>().ok()),
+        sqlx::Error::PoolTimedOut => Some(5),
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) => Some(11),
+        _ => None,
+    };
+    // The primary result code is the low byte of the extended one.
+    match code.map(|code| code & 0xff) {
+        Some(5 | 6) => StoreError::Busy(told),
+        Some(13) => StoreError::Full(told),
+        Some(11 | 19 | 26) => StoreError::Corrupt(told),
+        _ => StoreError::Io(told),
+    }
+}
+
+/// A value as it is stored.
+pub(super) fn encode<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value)
+        .map_err(|error| StoreError::Invalid(format!("it cannot be written as JSON: {error}")))
+}
+
+/// A stored value; `what` names it.
+pub(super) fn decode<T: DeserializeOwned>(
+    text: &str,
+    what: impl std::fmt::Display,
+) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt(format!("{what}: {error}")))
+}
+
+/// The plain word that an enum without data is stored as.
+pub(super) fn word<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    Ok(encode(value)?.trim_matches('"').to_owned())
+}
+
+/// The enum that a word stands for.
+pub(super) fn unword<T: DeserializeOwned>(word: &str) -> Result<T, StoreError> {
+    decode(&format!("\"{word}\""), word)
+}
+
+/// The 16 bytes of an id.
+pub(super) fn bytes(id: Uuid) -> Vec<u8> {
+    id.as_bytes().to_vec()
+}
+
+/// Column `at` as an id.
+pub(super) fn id(row: &SqliteRow, at: usize) -> Result<Uuid, StoreError> {
+    let bytes: &[u8] = row.try_get(at).map_err(fault)?;
+    Uuid::from_slice(bytes).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+/// Columns `at`, `at + 1`, `at + 2` as a task's id.
+pub(super) fn task_id(row: &SqliteRow, at: usize) -> Result<TaskId, StoreError> {
+    Ok(TaskId {
+        job: JobId(id(row, at)?),
+        generation: row.try_get(at + 1).map_err(fault)?,
+        number: row.try_get(at + 2).map_err(fault)?,
+    })
+}
+
+/// Column `at`, a stored value.
+pub(super) fn doc<T: DeserializeOwned>(
+    row: &SqliteRow,
+    at: usize,
+    what: &str,
+) -> Result<T, StoreError> {
+    decode(row.try_get(at).map_err(fault)?, what)
+}
+
+/// A count that SQLite can hold; the largest it can for those beyond.
+pub(super) fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

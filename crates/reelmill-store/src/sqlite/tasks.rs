@@ -1,0 +1,322 @@
+//! Tasks.
+
+use super::rows::{bytes, doc, encode, fault, task_id, unword, whole, word};
+use super::{jobs, queue};
+use crate::error::{ApplyError, StoreError};
+use crate::records::{Applied, Renewal};
+use crate::place;
+use crate::rollup;
+use reelmill_core::id::{JobId, TaskId};
+use reelmill_core::job::{Job, Step};
+use reelmill_core::lease::LeaseTerms;
+use reelmill_core::media::MediaInfo;
+use reelmill_core::plan::Plan;
+use reelmill_core::task::{Refused, Rules, Task, TaskEvent, TaskState, transition};
+use reelmill_core::time::Timestamp;
+use serde::Serialize;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+use std::collections::BTreeMap;
+
+/// Each (stage, state) that tasks of a generation are in, once. Jumps through
+/// the index from one to the next, so it costs the same however many tasks
+/// there are.
+pub(super) const PAIRS: &str = "WITH RECURSIVE pairs (stage, state) AS (
+             SELECT * FROM (SELECT stage, state FROM tasks WHERE job = ?1 AND generation = ?2
+                            ORDER BY stage, state LIMIT 1)
+             UNION ALL
+             SELECT next.stage, next.state FROM pairs CROSS JOIN tasks AS next
+             WHERE next.rowid = (
+                 SELECT rowid FROM tasks WHERE job = ?1 AND generation = ?2
+                 AND (stage, state) > (+pairs.stage, +pairs.state)
+                 ORDER BY stage, state LIMIT 1))
+         SELECT stage, state FROM pairs";
+
+/// The tasks of a generation that are not final.
+pub(super) const OPEN: &str = "SELECT doc FROM tasks WHERE job = ? AND generation = ?
+         AND state IN ('waiting', 'ready', 'leased') ORDER BY number";
+
+/// Tasks by their ids.
+pub(super) const BY_IDS: &str = "SELECT tasks.job, tasks.generation, tasks.number, tasks.doc FROM json_each(?) AS wanted
+         CROSS JOIN tasks ON tasks.job = unhex(wanted.value ->> 0)
+         AND tasks.generation = wanted.value ->> 1 AND tasks.number = wanted.value ->> 2";
+
+/// A task with its job.
+pub(super) const WITH_JOB: &str = "SELECT tasks.doc, jobs.doc FROM tasks JOIN jobs ON jobs.id = tasks.job
+         WHERE tasks.job = ? AND tasks.generation = ? AND tasks.number = ?";
+
+pub(super) async fn get(db: &mut SqliteConnection, id: TaskId) -> Result<Option<Task>, StoreError> {
+    let row = sqlx::query("SELECT doc FROM tasks WHERE job = ? AND generation = ? AND number = ?")
+        .bind(bytes(id.job.0))
+        .bind(id.generation)
+        .bind(id.number)
+        .fetch_optional(db)
+        .await
+        .map_err(fault)?;
+    row.map(|row| doc(&row, 0, "a task")).transpose()
+}
+
+/// The tasks of a generation, by number.
+pub(super) async fn of(
+    db: &mut SqliteConnection,
+    job: JobId,
+    generation: u32,
+) -> Result<Vec<Task>, StoreError> {
+    let rows =
+        sqlx::query("SELECT doc FROM tasks WHERE job = ? AND generation = ? ORDER BY number")
+            .bind(bytes(job.0))
+            .bind(generation)
+            .fetch_all(db)
+            .await
+            .map_err(fault)?;
+    rows.iter().map(|row| doc(row, 0, "a task")).collect()
+}
+
+/// The tasks of a job's generation that are not final, by number.
+pub(super) async fn open(db: &mut SqliteConnection, job: &Job) -> Result<Vec<Task>, StoreError> {
+    let rows = sqlx::query(
+        OPEN,
+    )
+    .bind(bytes(job.id.0))
+    .bind(job.generation)
+    .fetch_all(db)
+    .await
+    .map_err(fault)?;
+    rows.iter().map(|row| doc(row, 0, "a task")).collect()
+}
+
+/// A row to write, as JSON for `json_each`: one statement writes any number.
+#[derive(Serialize)]
+struct Line {
+    job: String,
+    generation: u32,
+    number: u32,
+    stage: u8,
+    state: String,
+    epoch: i64,
+    class: String,
+    pin: String,
+    rank: i64,
+    weight: i64,
+    due: Option<i64>,
+    worker: Option<String>,
+    doc: String,
+}
+
+impl Line {
+    fn new(job: &Job, task: &Task, terms: LeaseTerms) -> Result<Self, StoreError> {
+        let place = place::place(job, task, terms);
+        Ok(Self {
+            job: task.id.job.0.simple().to_string(),
+            generation: task.id.generation,
+            number: task.id.number,
+            stage: task.stage,
+            state: word(&task.state)?,
+            epoch: whole(task.epoch),
+            class: place.class,
+            pin: place.pin,
+            rank: place.rank,
+            weight: whole(task.weight),
+            due: place.due.map(|due| due.0),
+            worker: task.lease.as_ref().map(|lease| lease.worker.0.simple().to_string()),
+            doc: encode(task)?,
+        })
+    }
+}
+
+/// Stores tasks of `job`, new or in place of what they were.
+pub(super) async fn put(
+    db: &mut SqliteConnection,
+    job: &Job,
+    tasks: &[Task],
+    terms: LeaseTerms,
+) -> Result<(), StoreError> {
+    if tasks.is_empty() {
+        return Ok(());
+    }
+    let lines: Result<Vec<Line>, StoreError> =
+        tasks.iter().map(|task| Line::new(job, task, terms)).collect();
+    sqlx::query(
+        "INSERT INTO tasks (job, generation, number, stage, state, epoch, class, pin, rank,
+                            weight, due, worker, doc)
+         SELECT unhex(value ->> 'job'), value ->> 'generation', value ->> 'number',
+                value ->> 'stage', value ->> 'state', value ->> 'epoch', value ->> 'class',
+                value ->> 'pin', value ->> 'rank', value ->> 'weight', value ->> 'due',
+                unhex(value ->> 'worker'), value ->> 'doc'
+         FROM json_each(?) WHERE true
+         ON CONFLICT (job, generation, number) DO UPDATE SET
+             stage = excluded.stage, state = excluded.state, epoch = excluded.epoch,
+             class = excluded.class, pin = excluded.pin, rank = excluded.rank,
+             weight = excluded.weight, due = excluded.due, worker = excluded.worker,
+             doc = excluded.doc",
+    )
+    .bind(encode(&lines?)?)
+    .execute(db)
+    .await
+    .map_err(fault)?;
+    Ok(())
+}
+
+/// What an analysis brings.
+pub(super) struct Planned {
+    pub(super) media: MediaInfo,
+    pub(super) plan: Plan,
+    pub(super) tasks: Vec<Task>,
+}
+
+/// Lets `event` happen to a task, and its job follow.
+pub(super) async fn apply(
+    db: &mut SqliteConnection,
+    id: TaskId,
+    event: TaskEvent,
+    rules: Rules,
+    now: Timestamp,
+    planned: Option<Planned>,
+) -> Result<Applied, ApplyError> {
+    let (task, mut job) = with_job(db, id).await?.ok_or(ApplyError::NoSuchTask)?;
+    let rolls_up = rollup::rolls_up(&event);
+    let change = rollup::happen(&job, &task, event, planned.is_some(), rules, now)?;
+    replace(db, &task, &change.task, rules.terms).await?;
+    if let Some(told) = &change.told {
+        jobs::note(db, id.job, &rollup::told(&change.task, told), now).await?;
+    }
+    if let Some(Planned { media, plan, tasks }) = planned {
+        jobs::plan_put(db, id, &plan).await?;
+        put(db, &job, &tasks, rules.terms).await?;
+        job = Job { media: Some(media), updated: now, ..job };
+        jobs::put(db, &job).await?;
+    }
+    let mut step = Step::Stay;
+    if rolls_up {
+        (job, step) = follow(db, job, &change.task, now).await?;
+    }
+    Ok(Applied { task: change.task, job, step })
+}
+
+async fn with_job(
+    db: &mut SqliteConnection,
+    id: TaskId,
+) -> Result<Option<(Task, Job)>, StoreError> {
+    let found = sqlx::query(
+        WITH_JOB,
+    )
+    .bind(bytes(id.job.0))
+    .bind(id.generation)
+    .bind(id.number)
+    .fetch_optional(db)
+    .await
+    .map_err(fault)?;
+    let Some(row) = found else { return Ok(None) };
+    Ok(Some((doc(&row, 0, "a task")?, doc(&row, 1, "a job")?)))
+}
+
+/// Stores `after` in place of `before`, and refuses when it is no longer what
+/// it was.
+async fn replace(
+    db: &mut SqliteConnection,
+    before: &Task,
+    after: &Task,
+    terms: LeaseTerms,
+) -> Result<(), ApplyError> {
+    let written = sqlx::query(
+        "UPDATE tasks SET state = ?, epoch = ?, due = ?, worker = ?, doc = ?
+         WHERE job = ? AND generation = ? AND number = ? AND epoch = ? AND state = ?",
+    )
+    .bind(word(&after.state)?)
+    .bind(whole(after.epoch))
+    .bind(place::due(after, terms).map(|due| due.0))
+    .bind(after.lease.as_ref().map(|lease| bytes(lease.worker.0)))
+    .bind(encode(after)?)
+    .bind(bytes(before.id.job.0))
+    .bind(before.id.generation)
+    .bind(before.id.number)
+    .bind(whole(before.epoch))
+    .bind(word(&before.state)?)
+    .execute(db)
+    .await
+    .map_err(fault)?;
+    if written.rows_affected() == 1 { Ok(()) } else { Err(Refused::Stale.into()) }
+}
+
+/// Lets the job follow `task`, which has just been stored.
+async fn follow(
+    db: &mut SqliteConnection,
+    job: Job,
+    task: &Task,
+    now: Timestamp,
+) -> Result<(Job, Step), StoreError> {
+    let pairs = pairs(db, &job).await?;
+    let follow = rollup::follow(&job, task, &pairs, now);
+    let others = if follow.concerns_others() {
+        follow.others(&open(db, &job).await?, now)
+    } else {
+        Vec::new()
+    };
+    if let Some(note) = &follow.note {
+        put(db, &follow.job, &others, LeaseTerms::default()).await?;
+        jobs::note(db, job.id, note, now).await?;
+        jobs::put(db, &follow.job).await?;
+    }
+    Ok((follow.job, follow.step))
+}
+
+/// Each (stage, state) that tasks of the job's generation are in, once. Jumps
+/// through the index from one to the next, so it costs the same however many
+/// tasks there are.
+async fn pairs(db: &mut SqliteConnection, job: &Job) -> Result<Vec<(u8, TaskState)>, StoreError> {
+    let rows = sqlx::query(
+        PAIRS,
+    )
+    .bind(bytes(job.id.0))
+    .bind(job.generation)
+    .fetch_all(db)
+    .await
+    .map_err(fault)?;
+    let pair = |row: &SqliteRow| {
+        let stage = row.try_get(0).map_err(fault)?;
+        Ok((stage, unword(row.try_get(1).map_err(fault)?)?))
+    };
+    rows.iter().map(pair).collect()
+}
+
+pub(super) async fn renew(
+    db: &mut SqliteConnection,
+    renewals: Vec<Renewal>,
+    rules: Rules,
+    now: Timestamp,
+) -> Result<Vec<Result<(), Refused>>, StoreError> {
+    let ids: Vec<TaskId> = renewals.iter().map(|(id, ..)| *id).collect();
+    let mut tasks = by_ids(db, &ids).await?;
+    let mut renewed = BTreeMap::new();
+    let mut answers = Vec::with_capacity(renewals.len());
+    for (id, proof, progress) in renewals {
+        let event = TaskEvent::Renew(proof, progress);
+        let change = tasks
+            .get(&id)
+            .ok_or(Refused::Stale)
+            .and_then(|task| transition(task, event, rules, now));
+        answers.push(change.map(|change| {
+            tasks.insert(id, change.task.clone());
+            renewed.insert(id, change.task);
+        }));
+    }
+    let renewed: Vec<Task> = renewed.into_values().collect();
+    queue::extend(db, &renewed, rules.terms).await?;
+    Ok(answers)
+}
+
+async fn by_ids(
+    db: &mut SqliteConnection,
+    ids: &[TaskId],
+) -> Result<BTreeMap<TaskId, Task>, StoreError> {
+    let keys: Vec<_> =
+        ids.iter().map(|id| (id.job.0.simple().to_string(), id.generation, id.number)).collect();
+    let rows = sqlx::query(
+        BY_IDS,
+    )
+    .bind(encode(&keys)?)
+    .fetch_all(db)
+    .await
+    .map_err(fault)?;
+    rows.iter().map(|row| Ok((task_id(row, 0)?, doc(row, 3, "a task")?))).collect()
+}

@@ -1,0 +1,181 @@
+//! The worker service: [`TaskSource`] over gRPC.
+
+use super::listen::Closing;
+use super::proto::v1::worker_service_server::{WorkerService, WorkerServiceServer};
+use super::proto::{MAX_MESSAGE, id, pack, pack_proof, pack_standing, proof, unpack, v1};
+use crate::coordinator::Coordinator;
+use crate::task_source::{
+    Ask, Assignment, Done, Hello, Renewal, Report, SourceError, TaskSource,
+};
+use axum::Router;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+/// Longest that a claim waits, whatever was asked.
+const MAX_PATIENCE: Duration = Duration::from_secs(25);
+
+/// Longest that a claim waits for the coordinator without looking whether its
+/// worker still listens.
+const LOOK_UP: Duration = Duration::from_secs(5);
+
+/// The routes.
+pub(crate) fn routes(coordinator: Arc<Coordinator>) -> Router {
+    let service = WorkerServiceServer::new(Workers { coordinator })
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
+    tonic::service::Routes::new(service).into_axum_router().reset_fallback()
+}
+
+struct Workers {
+    coordinator: Arc<Coordinator>,
+}
+
+#[tonic::async_trait]
+impl WorkerService for Workers {
+    async fn join(
+        &self,
+        request: Request<v1::JoinRequest>,
+    ) -> Result<Response<v1::JoinResponse>, Status> {
+        let request = request.into_inner();
+        let hello: Hello = unpack(request.hello, "hello")?;
+        same(hello.facts.id, id(&request.worker_id, "worker id")?)?;
+        same(hello.session, id(&request.session_id, "session id")?)?;
+        let coordinator = self.coordinator.clone();
+        let terms = see_through(async move { coordinator.join(&hello).await }).await?;
+        let (lease_micros, heartbeat_micros) = (terms.lease, terms.heartbeat);
+        Ok(Response::new(v1::JoinResponse { lease_micros, heartbeat_micros }))
+    }
+
+    async fn claim(
+        &self,
+        request: Request<v1::ClaimRequest>,
+    ) -> Result<Response<v1::ClaimResponse>, Status> {
+        let closing = request.extensions().get::<Closing>().cloned().unwrap_or_default();
+        let request = request.into_inner();
+        let ask: Ask = unpack(request.ask, "ask")?;
+        same(ask.facts.id, id(&request.worker_id, "worker id")?)?;
+        same(ask.session, id(&request.session_id, "session id")?)?;
+        let patience = Duration::from_millis(request.patience_millis.into()).min(MAX_PATIENCE);
+        let (answer, granted) = oneshot::channel();
+        let claim = Claim { coordinator: self.coordinator.clone(), ask, patience };
+        tokio::spawn(claim.run(answer, closing.0));
+        let granted = granted.await.map_err(|_| Status::internal("the claim broke down"))?;
+        let assignment = granted.map_err(refusal)?.map(pack_assignment).transpose()?;
+        Ok(Response::new(v1::ClaimResponse { assignment }))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<v1::RenewRequest>,
+    ) -> Result<Response<v1::RenewResponse>, Status> {
+        let request = request.into_inner();
+        let renewal = Renewal {
+            task: id(&request.task_id, "task id")?,
+            proof: proof(request.lease)?,
+            worker: id(&request.worker_id, "worker id")?,
+            progress: request.progress,
+            rate: if request.rate.is_finite() { request.rate.max(0.0) } else { 0.0 },
+        };
+        let coordinator = self.coordinator.clone();
+        let standing = see_through(async move { coordinator.renew(&renewal).await }).await?;
+        Ok(Response::new(v1::RenewResponse { standing: pack_standing(standing) }))
+    }
+
+    async fn report(
+        &self,
+        request: Request<v1::ReportRequest>,
+    ) -> Result<Response<v1::ReportResponse>, Status> {
+        let request = request.into_inner();
+        let done = Done {
+            task: id(&request.task_id, "task id")?,
+            proof: proof(request.lease)?,
+            worker: id(&request.worker_id, "worker id")?,
+            report: unpack(request.report, "report")?,
+        };
+        let coordinator = self.coordinator.clone();
+        let standing = see_through(async move { coordinator.report(&done).await }).await?;
+        Ok(Response::new(v1::ReportResponse { standing: pack_standing(standing) }))
+    }
+
+    async fn leave(
+        &self,
+        request: Request<v1::LeaveRequest>,
+    ) -> Result<Response<v1::LeaveResponse>, Status> {
+        let request = request.into_inner();
+        let worker = id(&request.worker_id, "worker id")?;
+        let session = id(&request.session_id, "session id")?;
+        let coordinator = self.coordinator.clone();
+        see_through(async move { coordinator.leave(worker, session).await }).await?;
+        Ok(Response::new(v1::LeaveResponse {}))
+    }
+}
+
+fn same<T: PartialEq>(in_payload: T, in_message: T) -> Result<(), Status> {
+    if in_payload == in_message {
+        return Ok(());
+    }
+    Err(Status::invalid_argument("the ids of the message and of its payload differ"))
+}
+
+fn refusal(error: SourceError) -> Status {
+    match error {
+        SourceError::Away(why) => Status::unavailable(why),
+        SourceError::Refused(failure) => Status::permission_denied(failure.message),
+    }
+}
+
+/// Runs a call to its end, though its sender hangs up.
+async fn see_through<T: Send + 'static>(
+    call: impl Future<Output = Result<T, SourceError>> + Send + 'static,
+) -> Result<T, Status> {
+    let ended = tokio::spawn(call).await;
+    ended.map_err(|e| Status::internal(format!("the call broke down: {e}")))?.map_err(refusal)
+}
+
+fn pack_assignment(assignment: Assignment) -> Result<v1::Assignment, Status> {
+    Ok(v1::Assignment {
+        task_id: assignment.task.to_string(),
+        lease: pack_proof(assignment.proof),
+        assignment: pack(&assignment)?,
+    })
+}
+
+/// A claim that waits. It runs beside the call: a grant that comes when the
+/// worker has hung up is given back at once instead of running out.
+struct Claim {
+    coordinator: Arc<Coordinator>,
+    ask: Ask,
+    patience: Duration,
+}
+
+impl Claim {
+    async fn run(
+        self,
+        answer: oneshot::Sender<Result<Option<Assignment>, SourceError>>,
+        closing: CancellationToken,
+    ) {
+        let until = Instant::now() + self.patience;
+        let granted = loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let granted = self.coordinator.claim(&self.ask, left.min(LOOK_UP)).await;
+            let over = left <= LOOK_UP || closing.is_cancelled() || answer.is_closed();
+            if over || !matches!(granted, Ok(None)) {
+                break granted;
+            }
+        };
+        if let Err(Ok(Some(assignment))) = answer.send(granted) {
+            self.give_back(&assignment).await;
+        }
+    }
+
+    async fn give_back(&self, assignment: &Assignment) {
+        let (task, proof) = (assignment.task, assignment.proof);
+        let done = Done { task, proof, worker: self.ask.facts.id, report: Report::Released };
+        if let Err(error) = self.coordinator.report(&done).await {
+            tracing::warn!(%task, %error, "cannot give back a task whose worker hung up");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The bytes that workers read and leave, fenced by their lease.
+
+use super::ApiState;
+use super::body::{Named, Pieces, header, needed};
+use super::download::{REPR_DIGEST, send, sha512_of};
+use super::error::{ApiError, Kind};
+use super::rest_uploads::check_digest;
+use super::wire::{EPOCH, LEASE, SHA512};
+use crate::clock;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::routing::{get, put};
+use reelmill_core::error::Failure;
+use reelmill_core::id::{BlobId, TaskId};
+use reelmill_core::job::Source;
+use reelmill_core::lease::LeaseProof;
+use reelmill_core::task::BlobRef;
+use reelmill_store::{BlobRecord, BlobRole};
+
+/// The routes.
+pub(crate) fn routes() -> Router<ApiState> {
+    Router::new()
+        .route("/api/v1/tasks/{task}/source", get(source))
+        .route("/api/v1/tasks/{task}/output", put(output))
+}
+
+async fn source(
+    State(api): State<ApiState>,
+    Named(task): Named<TaskId>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    check_lease(&api, task, proof(&headers)?).await?;
+    let job = api.coordinator.job(task.job).await?.ok_or_else(stale)?;
+    let Source::Upload { blob, bytes, sha512, .. } = job.source else {
+        let failure = Failure::permanent("the source is a file of one machine, not an upload");
+        return Err(ApiError::new(Kind::Conflict, failure));
+    };
+    send(&api, &BlobRef { id: blob, bytes, sha512 }, &headers).await
+}
+
+async fn output(
+    State(api): State<ApiState>,
+    Named(task): Named<TaskId>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<axum::Json<BlobRef>, ApiError> {
+    let proof = proof(&headers)?;
+    let announced = announced(&headers)?;
+    check_lease(&api, task, proof).await?;
+    let blob = store(&api, body).await?;
+    let record =
+        BlobRecord { blob, created: clock::now(), job: Some(task.job), role: BlobRole::Part };
+    let kept = keep(&api, task, proof, &record, &announced).await;
+    if kept.is_err() {
+        throw_away(&api, record.blob.id).await;
+    }
+    kept.map(|()| axum::Json(record.blob))
+}
+
+/// Writes a body under a name of its own: two attempts never share one.
+async fn store(api: &ApiState, body: Body) -> Result<BlobRef, ApiError> {
+    let mut writer =
+        api.coordinator.blobs().create(BlobId(clock::fresh())).await.map_err(Failure::from)?;
+    let mut pieces = Pieces::of(body);
+    while let Some(piece) = pieces.next().await? {
+        writer.write(&piece).await.map_err(Failure::from)?;
+    }
+    Ok(writer.commit().await.map_err(Failure::from)?)
+}
+
+async fn keep(
+    api: &ApiState,
+    task: TaskId,
+    proof: LeaseProof,
+    record: &BlobRecord,
+    announced: &str,
+) -> Result<(), ApiError> {
+    if !record.blob.sha512.eq_ignore_ascii_case(announced) {
+        let message = "what arrived is not what was sent: the SHA-512 digests differ";
+        let failure = Failure::transient(message).advise("send it again");
+        return Err(ApiError::new(Kind::Unprocessable, failure));
+    }
+    // The body took its time: the task may be somebody else's by now.
+    check_lease(api, task, proof).await?;
+    Ok(api.coordinator.store().blob_put(record).await.map_err(Failure::from)?)
+}
+
+async fn throw_away(api: &ApiState, blob: BlobId) {
+    if let Err(error) = api.coordinator.blobs().delete(blob).await {
+        tracing::warn!(%error, %blob, "cannot delete a refused output");
+    }
+}
+
+fn proof(headers: &HeaderMap) -> Result<LeaseProof, ApiError> {
+    let lease = needed(headers, &LEASE, "the id of the lease")?;
+    Ok(LeaseProof { lease, epoch: needed(headers, &EPOCH, "the epoch of the lease")? })
+}
+
+fn announced(headers: &HeaderMap) -> Result<String, ApiError> {
+    let ours = header(headers, &SHA512)?;
+    let standard = header(headers, &REPR_DIGEST)?.and_then(|value| sha512_of(&value));
+    let digest = ours.or(standard).ok_or_else(|| {
+        ApiError::malformed(format!("{SHA512} or {REPR_DIGEST} must tell the body's SHA-512"))
+    })?;
+    check_digest(&digest)?;
+    Ok(digest)
+}
+
+async fn check_lease(api: &ApiState, id: TaskId, proof: LeaseProof) -> Result<(), ApiError> {
+    let task = api.coordinator.store().task_get(id).await.map_err(Failure::from)?;
+    let task = task.ok_or_else(stale)?;
+    let holds = task.epoch == proof.epoch && task.lease.is_some_and(|l| l.id == proof.lease);
+    if holds { Ok(()) } else { Err(stale()) }
+}
+
+fn stale() -> ApiError {
+    let failure = Failure::permanent("the lease is not the task's current one")
+        .advise("stop working on it; another worker has it, or it was cancelled");
+    ApiError::new(Kind::Conflict, failure)
+}

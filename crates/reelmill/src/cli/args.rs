@@ -1,0 +1,227 @@
+//! The command line's grammar.
+
+use crate::client;
+use crate::client::args::{
+    CancelArgs, FetchArgs, ListArgs, RetryArgs, StatusArgs, SubmitArgs, WorkersArgs,
+};
+use clap::{Args, Parser, Subcommand};
+use reelmill_core::container::Container;
+use std::path::PathBuf;
+
+/// Converts video on one machine or on many: cuts a film into chunks, encodes
+/// them all at once, stitches them frame-exactly.
+#[derive(Debug, Parser)]
+#[command(name = "reelmill", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 input refused, \
+    4 server not reachable or key refused, 5 some of several inputs failed, 130 interrupted.")]
+pub(crate) struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// The command.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Common {
+    /// Servers to talk to, the first that answers counts.
+    #[arg(
+        long, global = true, value_name = "URL[,URL…]", value_delimiter = ',',
+        env = "REELMILL_SERVER", default_value = "http://127.0.0.1:7474"
+    )]
+    pub(crate) server: Vec<String>,
+    /// Key to show to the server.
+    #[arg(long, global = true, value_name = "KEY", env = "REELMILL_API_KEY", hide_env_values = true)]
+    pub(crate) api_key: Option<String>,
+    /// Print JSON, one event or object a line.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print errors and results only.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Tell more (twice: much more).
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+impl Common {
+    /// The part that client commands need.
+    pub(crate) fn client(&self) -> client::Common {
+        client::Common {
+            servers: self.server.clone(),
+            api_key: self.api_key.clone(),
+            json: self.json,
+            quiet: self.quiet,
+        }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Convert files on this machine, no server needed.
+    Convert(ConvertArgs),
+    /// Show what converting a file would do, and why. Writes nothing.
+    Plan(PlanArgs),
+    /// Show what a media file holds.
+    Probe(ProbeArgs),
+    /// Show the presets, or one of them.
+    Presets(PresetsArgs),
+    /// Look at this machine: tools, encoders, folders.
+    Doctor,
+    /// Run a coordinator (with workers of its own).
+    Serve(ServeArgs),
+    /// Run a worker for a coordinator elsewhere.
+    Work(WorkArgs),
+    /// Hand a file to a coordinator.
+    Submit(SubmitArgs),
+    /// List the coordinator's jobs.
+    List(ListArgs),
+    /// Show a job, its chunks and their workers.
+    Status(StatusArgs),
+    /// Fetch the output of a completed job.
+    Fetch(FetchArgs),
+    /// Cancel a job.
+    Cancel(CancelArgs),
+    /// Try a failed or cancelled job again; finished chunks are kept.
+    Retry(RetryArgs),
+    /// List the coordinator's workers.
+    Workers(WorkersArgs),
+    /// Print a completion script for a shell.
+    Completions(CompletionsArgs),
+    /// Print the manual page.
+    Man,
+}
+
+/// How to encode.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EncodeArgs {
+    /// Preset (see 'reelmill presets').
+    #[arg(long, short, default_value = "h264")]
+    pub(crate) preset: String,
+    /// Output format: mkv, mp4, webm or mov. Without it: as the output's name
+    /// says, else the preset's.
+    #[arg(long)]
+    pub(crate) format: Option<Container>,
+    /// Output width; the height follows unless given.
+    #[arg(long)]
+    pub(crate) width: Option<u32>,
+    /// Output height; the width follows unless given.
+    #[arg(long)]
+    pub(crate) height: Option<u32>,
+    /// Length of a chunk in seconds; chosen to suit when not given.
+    #[arg(long, value_name = "S")]
+    pub(crate) chunk_seconds: Option<f64>,
+    /// Encoders that run at once; as many as cores when not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) workers: Option<u32>,
+    /// Change a setting of the preset, for example crf=20 or speed=slow.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+impl EncodeArgs {
+    /// All overrides of the preset, `--width` and `--height` among them.
+    pub(crate) fn overrides(&self) -> Vec<String> {
+        let sizes = [("width", self.width), ("height", self.height)];
+        let sizes = sizes.iter().filter_map(|(key, size)| size.map(|size| format!("{key}={size}")));
+        self.set.iter().cloned().chain(sizes).collect()
+    }
+}
+
+/// `reelmill convert`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConvertArgs {
+    /// Files to convert.
+    #[arg(required = true, value_name = "INPUT")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Where the output goes: a file, or a folder.
+    #[arg(long, short, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// How to encode.
+    #[command(flatten)]
+    pub(crate) encode: EncodeArgs,
+    /// Replace the output if it exists.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Where finished chunks are kept until all are there.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scratch: Option<PathBuf>,
+}
+
+/// `reelmill plan`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PlanArgs {
+    /// The file to plan for.
+    pub(crate) input: PathBuf,
+    /// How to encode.
+    #[command(flatten)]
+    pub(crate) encode: EncodeArgs,
+}
+
+/// `reelmill probe`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ProbeArgs {
+    /// The file to look at.
+    pub(crate) input: PathBuf,
+}
+
+/// `reelmill presets`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PresetsArgs {
+    /// The preset to show whole.
+    pub(crate) name: Option<String>,
+}
+
+/// `reelmill serve`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServeArgs {
+    /// Address and port to listen on.
+    #[arg(long, value_name = "ADDR:PORT", env = "REELMILL_LISTEN", default_value = "127.0.0.1:7474")]
+    pub(crate) listen: String,
+    /// Folder for the database and blobs.
+    #[arg(long, value_name = "DIR", env = "REELMILL_STATE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Workers in this process; they share the cores. 0 for none.
+    #[arg(long, value_name = "N", env = "REELMILL_WORKERS", default_value_t = 1)]
+    pub(crate) workers: u32,
+    /// Seconds after which a silent worker loses its task.
+    #[arg(long, value_name = "S", env = "REELMILL_LEASE_SECONDS", default_value_t = 45.0)]
+    pub(crate) lease_seconds: f64,
+    /// Days that finished jobs and their outputs are kept.
+    #[arg(long, value_name = "D", env = "REELMILL_KEEP_DAYS", default_value_t = 30.0)]
+    pub(crate) keep_days: f64,
+    /// Seconds that running tasks get to end after a stop was asked for.
+    #[arg(long, value_name = "S", default_value_t = 10.0)]
+    pub(crate) drain_seconds: f64,
+}
+
+/// `reelmill work`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WorkArgs {
+    /// Token that the coordinator gave for workers.
+    #[arg(long, env = "REELMILL_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Tasks to run at once; as many as cores when not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) slots: Option<u32>,
+    /// Folder for temporary files.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scratch: Option<PathBuf>,
+    /// Name of this worker for people; the host's when not given.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Seconds that running tasks get to end after a stop was asked for, before
+    /// they are given back.
+    #[arg(long, value_name = "S", default_value_t = 60.0)]
+    pub(crate) drain_seconds: f64,
+}
+
+/// `reelmill completions`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}

@@ -1,0 +1,466 @@
+//! `reelmill convert`: a coordinator and workers of its own, for one file.
+//!
+//! The same machinery as on a farm, over a folder that is named after the
+//! source and the request: running the same command again finds the finished
+//! chunks there.
+
+use super::args::{Common, ConvertArgs, EncodeArgs};
+use super::out;
+use super::progress::Display;
+use super::signals::Stop;
+use crate::coordinator::{Coordinator, JobView, Submission};
+use crate::exit::{Ending, Exit};
+use crate::worker::Worker;
+use crate::{farm, paths};
+use reelmill_core::container::Container;
+use reelmill_core::error::{Failure, FailureClass};
+use reelmill_core::job::{Job, JobState, Source};
+use reelmill_core::lease::LeaseTerms;
+use reelmill_core::media::MediaInfo;
+use reelmill_core::preset::Preset;
+use reelmill_core::retry::RetryPolicy;
+use reelmill_media::probe::probe;
+use reelmill_media::tools::{ToolPaths, Tools};
+use sha2::{Digest, Sha512};
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tokio_util::sync::CancellationToken;
+
+/// How often progress is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Folders of interrupted conversions are thrown away after this.
+const KEEP_INTERRUPTED: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// Runs the command.
+pub(crate) async fn run(args: ConvertArgs, common: &Common) -> Result<Exit, Ending> {
+    let stop = Stop::on_signals(Duration::ZERO)
+        .map_err(|e| Failure::io("listen for signals", &e))?;
+    let tools = Tools::find(&ToolPaths::default()).await?;
+    let several = args.inputs.len() > 1;
+    if several && !args.output.is_dir() {
+        let message = format!("{} is not a folder, but there are several inputs", args.output.display());
+        return Err(Ending::usage(Failure::permanent(message).advise("name an existing folder with -o")));
+    }
+    let scratch = args.scratch.clone().unwrap_or_else(paths::scratch).join("convert");
+    forget_old(&scratch);
+    let mut failed = 0;
+    for input in &args.inputs {
+        let one = One { input, args: &args, common, tools: &tools, scratch: &scratch, stop: &stop };
+        match one.convert().await {
+            Ok(()) => {}
+            Err(ending) if !several || ending.exit == Exit::Interrupted => return Err(ending),
+            Err(ending) => {
+                failed += 1;
+                out::failure(&ending.failure, common.json);
+            }
+        }
+    }
+    Ok(match failed {
+        0 => Exit::Done,
+        all if all == args.inputs.len() => Exit::Failed,
+        _ => Exit::Partly,
+    })
+}
+
+/// One input.
+struct One<'a> {
+    input: &'a Path,
+    args: &'a ConvertArgs,
+    common: &'a Common,
+    tools: &'a Tools,
+    scratch: &'a Path,
+    stop: &'a Stop,
+}
+
+impl One<'_> {
+    async fn convert(&self) -> Result<(), Ending> {
+        let begun = Instant::now();
+        let (container, output) = self.output()?;
+        let preset = resolve(&self.args.encode, container)?;
+        let media = check_input(self.tools, self.input, &self.stop.now).await?;
+        check_output(self.input, &output, self.args.overwrite)?;
+        let place = self.scratch.join(resume_key(self.input, &output, &preset, &self.args.encode)?);
+        let staged = staged_path(&output);
+        let done = self.run_job(&place, &staged, container, &media).await;
+        match done {
+            Ok(job) => {
+                publish(&staged, &output, self.args.overwrite)?;
+                remove_folder(&place);
+                self.tell_done(&job, &output, begun);
+                Ok(())
+            }
+            Err(ending) => {
+                let _ = std::fs::remove_file(&staged);
+                if ending.exit == Exit::Input || !has_finished_work(&place) {
+                    remove_folder(&place);
+                }
+                Err(ending)
+            }
+        }
+    }
+
+    fn output(&self) -> Result<(Option<Container>, PathBuf), Ending> {
+        let given = &self.args.output;
+        if !given.is_dir() {
+            let extension = given.extension().and_then(|e| e.to_str());
+            let named = extension.and_then(Container::from_extension);
+            if let (Some(extension), None, None) = (extension, named, self.args.encode.format) {
+                let message = format!("'.{extension}' is not an output format");
+                return Err(Ending::usage(
+                    Failure::permanent(message).advise("use mkv, mp4, webm or mov, or give --format"),
+                ));
+            }
+            return Ok((self.args.encode.format.or(named), given.clone()));
+        }
+        let container = match self.args.encode.format {
+            Some(container) => container,
+            None => resolve(&self.args.encode, None)?.format,
+        };
+        let stem = self.input.file_stem().unwrap_or_default();
+        let mut name = stem.to_owned();
+        name.push(format!(".{}", container.name()));
+        Ok((Some(container), given.join(name)))
+    }
+
+    /// Runs the job to its end in `place`, the output staged at `staged`.
+    async fn run_job(
+        &self,
+        place: &Path,
+        staged: &Path,
+        container: Option<Container>,
+        media: &MediaInfo,
+    ) -> Result<Job, Ending> {
+        let slots = self.slots(media);
+        let terms = farm::Terms {
+            lease: LeaseTerms::default(),
+            retry: RetryPolicy { max_retries: 1, base: 500_000, ..RetryPolicy::default() },
+            encoder_threads: (farm::cores() / slots).max(1),
+            retention: i64::MAX,
+        };
+        let coordinator = farm::open(place, terms).await?;
+        let own = farm::own_worker(coordinator.store().as_ref(), 0).await?;
+        coordinator.recover(&[own]).await?;
+        let job = self.submit(&coordinator, staged, container).await?;
+        let encoder = job.request.preset.video.encoder;
+        let encoders = farm::proven(self.tools, &[encoder], &self.stop.now).await;
+        if encoders.is_empty() && !self.stop.drain.is_cancelled() {
+            let message = format!("the {encoder} encoder does not work on this machine");
+            return Err(Failure::environment(message)
+                .advise("'reelmill doctor' says why; or choose another preset")
+                .into());
+        }
+        let scratch = place.join("tasks");
+        remove_folder(&scratch);
+        std::fs::create_dir_all(&scratch)
+            .map_err(|e| Failure::io(format!("create {}", scratch.display()), &e))?;
+        let name = farm::host_name();
+        let worker = farm::house_worker(&coordinator, self.tools, encoders, own, name, scratch);
+        self.work(&coordinator, worker, slots, job).await
+    }
+
+    async fn submit(
+        &self,
+        coordinator: &Coordinator,
+        staged: &Path,
+        container: Option<Container>,
+    ) -> Result<Job, Ending> {
+        let text = |path: &Path, what: &str| {
+            path.to_str().map(str::to_owned).ok_or_else(|| {
+                Failure::input(format!("{what} {} has a name that is not UTF-8", path.display()))
+                    .advise("rename it, or use a symbolic link with a plain name")
+            })
+        };
+        let input = std::path::absolute(self.input)
+            .map_err(|e| Failure::io(format!("find {}", self.input.display()), &e))?;
+        let staged = std::path::absolute(staged)
+            .map_err(|e| Failure::io(format!("find {}", staged.display()), &e))?;
+        let submission = Submission {
+            name: self.input.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            owner: None,
+            source: Source::Local { path: text(&input, "the input")? },
+            preset: self.args.encode.preset.clone(),
+            overrides: self.args.encode.overrides(),
+            container,
+            chunk_seconds: self.args.encode.chunk_seconds,
+            max_retries: None,
+            priority: crate::coordinator::USUAL_PRIORITY,
+            labels: BTreeMap::new(),
+            idempotency_key: Some("convert".into()),
+            stage_path: Some(text(&staged, "the output")?),
+        };
+        let job = coordinator.submit(submission).await.map_err(Ending::usage)?;
+        match job.state {
+            JobState::Failed | JobState::Cancelled => Ok(coordinator.retry(job.id).await?),
+            _ => Ok(job),
+        }
+    }
+
+    /// Encoders to run at once: one a core, fewer where memory is short.
+    fn slots(&self, media: &MediaInfo) -> u32 {
+        self.args.encode.workers.unwrap_or_else(|| {
+            let pixels = media.video().map_or(0, |(_, v)| u64::from(v.width) * u64::from(v.height));
+            farm::cores().min(farm::memory_slots(pixels))
+        })
+    }
+
+    async fn work(
+        &self,
+        coordinator: &Arc<Coordinator>,
+        worker: Arc<Worker>,
+        slots: u32,
+        job: Job,
+    ) -> Result<Job, Ending> {
+        let over = CancellationToken::new();
+        let watch = tokio::spawn(coordinator.clone().keep_watch(over.clone()));
+        let giving_up = self.stop.now.child_token();
+        let running =
+            tokio::spawn(worker.run(farm::slots(slots), over.clone(), giving_up.clone()));
+        let ended = self.follow(coordinator, &job).await;
+        over.cancel();
+        if ended.is_err() {
+            giving_up.cancel();
+        }
+        let _ = running.await;
+        let _ = watch.await;
+        ended
+    }
+
+    /// Shows progress until the job ends or we are told to stop.
+    async fn follow(&self, coordinator: &Coordinator, job: &Job) -> Result<Job, Ending> {
+        let mut display = Display::new(self.common.json, self.common.quiet);
+        loop {
+            let job = coordinator.find(&job.id.to_string()).await?;
+            let view = coordinator.view(job).await?;
+            display.show(&view);
+            if view.job.state.is_final() {
+                display.end();
+                return outcome(view);
+            }
+            if self.stop.drain.is_cancelled() {
+                display.end();
+                return Err(self.interrupted(&view));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = self.stop.drain.cancelled() => {}
+            }
+        }
+    }
+
+    fn interrupted(&self, view: &JobView) -> Ending {
+        let (done, all) = view.pieces();
+        let message = if done > 0 {
+            format!("interrupted; {done} of {all} chunks are kept")
+        } else {
+            "interrupted; nothing was written".to_owned()
+        };
+        let failure = Failure::new(FailureClass::Cancelled, message);
+        let failure =
+            if done > 0 { failure.advise("run the same command again to go on") } else { failure };
+        failure.into()
+    }
+
+    fn tell_done(&self, job: &Job, output: &Path, begun: Instant) {
+        let Some(finished) = &job.output else { return };
+        let seconds = begun.elapsed().as_secs_f64();
+        if self.common.json {
+            out::json(&serde_json::json!({
+                "event": "finished", "output": output, "bytes": finished.bytes,
+                "sha512": finished.sha512, "seconds": seconds, "verdict": finished.verdict,
+            }));
+        } else if !self.common.quiet {
+            let checks = finished.verdict.checks.len();
+            out::note(&format!(
+                "{} {} ({}, {checks} checks passed) in {}",
+                out::paint("done:", "1;32"),
+                output.display(),
+                out::bytes(finished.bytes),
+                out::seconds(seconds),
+            ));
+        }
+    }
+}
+
+/// The preset with everything the command line says.
+pub(super) fn resolve(encode: &EncodeArgs, container: Option<Container>) -> Result<Preset, Ending> {
+    let presets = farm::presets().map_err(Ending::usage)?;
+    let mut preset =
+        presets.get(&encode.preset, &encode.overrides()).map_err(Ending::usage)?;
+    preset.format = container.or(encode.format).unwrap_or(preset.format);
+    let codec = preset.video.encoder.codec();
+    if !preset.format.holds_video(codec) {
+        let message = format!("{} cannot hold {codec} video", preset.format);
+        return Err(Ending::usage(
+            Failure::permanent(message).advise("choose another format or preset"),
+        ));
+    }
+    Ok(preset)
+}
+
+/// Probes the input; whatever is wrong with it refuses it.
+pub(super) async fn check_input(
+    tools: &Tools,
+    input: &Path,
+    cancel: &CancellationToken,
+) -> Result<MediaInfo, Ending> {
+    let media = probe(tools, input, cancel).await.map_err(|failure| match failure.class {
+        FailureClass::Cancelled => Ending::from(failure),
+        _ => Ending::input(failure),
+    })?;
+    if media.video().is_none() {
+        let what = if media.audio().next().is_some() { "sound but no picture" } else { "no picture" };
+        let message = format!("{} has {what}", input.display());
+        return Err(Ending::input(Failure::input(message).advise("choose a file with video")));
+    }
+    Ok(media)
+}
+
+fn check_output(input: &Path, output: &Path, overwrite: bool) -> Result<(), Ending> {
+    let shown = output.display();
+    if same_file(input, output) {
+        let failure = Failure::permanent(format!("the output {shown} is the input itself"));
+        return Err(Ending::usage(failure.advise("choose another name with -o")));
+    }
+    if output.symlink_metadata().is_ok() && !overwrite {
+        let failure = Failure::permanent(format!("{shown} exists already"));
+        return Err(Ending::usage(failure.advise("add --overwrite to replace it")));
+    }
+    let folder = folder_of(output);
+    let writable = std::fs::metadata(folder).and_then(|meta| {
+        if !meta.is_dir() {
+            return Err(std::io::Error::from(ErrorKind::NotADirectory));
+        }
+        // The only honest test of writability is to write.
+        tempfile::Builder::new().prefix(".reelmill-").tempfile_in(folder).map(drop)
+    });
+    writable.map_err(|e| Failure::io(format!("write to the folder {}", folder.display()), &e))?;
+    Ok(())
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    match (std::fs::canonicalize(one), std::fs::canonicalize(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Where the output is put together: beside its place, hidden.
+fn staged_path(output: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(output.file_name().unwrap_or_default());
+    name.push(".reelmill-part");
+    output.with_file_name(name)
+}
+
+/// A name for "this source, this request": digest of the source's size, time
+/// and both ends, and of everything that shapes the output.
+fn resume_key(
+    input: &Path,
+    output: &Path,
+    preset: &Preset,
+    encode: &EncodeArgs,
+) -> Result<String, Failure> {
+    let fail = |e: std::io::Error| Failure::io(format!("read {}", input.display()), &e);
+    let mut file = std::fs::File::open(input).map_err(fail)?;
+    let meta = file.metadata().map_err(fail)?;
+    let changed = meta.modified().ok().and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let mut digest = Sha512::new();
+    digest.update(meta.len().to_le_bytes());
+    digest.update(changed.unwrap_or_default().as_nanos().to_le_bytes());
+    let mut end = vec![0; 65_536.min(meta.len() as usize)];
+    for from in [SeekFrom::Start(0), SeekFrom::End(-(end.len() as i64))] {
+        file.seek(from).and_then(|_| file.read_exact(&mut end)).map_err(fail)?;
+        digest.update(&end);
+    }
+    let output = std::path::absolute(output).unwrap_or_else(|_| output.to_owned());
+    let request = serde_json::json!([preset, encode.chunk_seconds, output.to_string_lossy(), 1]);
+    digest.update(request.to_string());
+    Ok(hex::encode(&digest.finalize()[..16]))
+}
+
+fn outcome(view: JobView) -> Result<Job, Ending> {
+    let job = view.job;
+    match (job.state, job.failure.clone()) {
+        (JobState::Completed, _) => Ok(job),
+        (_, Some(failure)) => Err(failure.into()),
+        (state, None) => {
+            Err(Failure::permanent(format!("the conversion was {}", state.label())).into())
+        }
+    }
+}
+
+/// Puts the finished file in its place, in one step.
+fn publish(staged: &Path, output: &Path, overwrite: bool) -> Result<(), Ending> {
+    let fail = |e: std::io::Error| Failure::io(format!("put {} in place", output.display()), &e);
+    let placed = if overwrite {
+        std::fs::rename(staged, output)
+    } else {
+        rename_new(staged, output)
+    };
+    match placed {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let message = format!("{} appeared meanwhile; it was not replaced", output.display());
+            let advice = format!("the finished file is at {}", staged.display());
+            return Err(Ending::usage(Failure::permanent(message).advise(advice)));
+        }
+        Err(error) => return Err(fail(error).into()),
+    }
+    let folder = std::fs::File::open(folder_of(output)).map_err(fail)?;
+    folder.sync_all().map_err(fail)?;
+    Ok(())
+}
+
+/// Renames without replacing: by a hard link where there are such, which
+/// network file systems do atomically too.
+fn rename_new(from: &Path, to: &Path) -> std::io::Result<()> {
+    match std::fs::hard_link(from, to) {
+        Ok(()) => std::fs::remove_file(from),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(error),
+        Err(_) if to.symlink_metadata().is_ok() => Err(ErrorKind::AlreadyExists.into()),
+        Err(_) => std::fs::rename(from, to),
+    }
+}
+
+/// Whether something in `place` is worth keeping for another run.
+fn has_finished_work(place: &Path) -> bool {
+    fn any_file(folder: &Path) -> bool {
+        let Ok(entries) = std::fs::read_dir(folder) else { return false };
+        entries.flatten().any(|entry| {
+            let path = entry.path();
+            if path.is_dir() { any_file(&path) } else { true }
+        })
+    }
+    any_file(&place.join("blobs"))
+}
+
+fn remove_folder(folder: &Path) {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            tracing::warn!(folder = %folder.display(), %error, "cannot remove");
+        }
+        _ => {}
+    }
+}
+
+/// Throws away what interrupted conversions left long ago.
+fn forget_old(scratch: &Path) {
+    let Ok(entries) = std::fs::read_dir(scratch) else { return };
+    for entry in entries.flatten() {
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+        if age.is_some_and(|age| age > KEEP_INTERRUPTED) {
+            remove_folder(&entry.path());
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `reelmill doctor`: what works on this machine.
+
+use super::args::Common;
+use super::out;
+use crate::exit::{Ending, Exit};
+use crate::{farm, paths};
+use reelmill_media::capability::prove_encoders;
+use reelmill_media::tools::{ToolPaths, Tools, mkvmerge_version};
+use serde::Serialize;
+use std::path::Path;
+use tokio_util::sync::CancellationToken;
+
+/// One thing looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: String,
+    ok: bool,
+    detail: String,
+}
+
+impl Finding {
+    fn new(what: impl Into<String>, ok: bool, detail: impl Into<String>) -> Self {
+        Self { what: what.into(), ok, detail: detail.into() }
+    }
+}
+
+/// Runs the command. Fails when FFmpeg or every encoder is missing.
+pub(crate) async fn run(common: &Common) -> Result<Exit, Ending> {
+    let mut findings = Vec::new();
+    let mut usable = false;
+    match Tools::find(&ToolPaths::default()).await {
+        Ok(tools) => usable = look_at_tools(&tools, &mut findings).await,
+        Err(failure) => {
+            let advice = failure.advice.unwrap_or_default();
+            findings.push(Finding::new("FFmpeg", false, format!("{}; {advice}", failure.message)));
+        }
+    }
+    let mkvmerge = mkvmerge_version().await;
+    let detail = mkvmerge.clone().unwrap_or_else(|| "not found (install mkvtoolnix)".into());
+    findings.push(Finding::new("MKVToolNix", mkvmerge.is_some(), detail));
+    let sandbox = "none yet: FFmpeg runs with your rights, limited to known containers";
+    findings.push(Finding::new("sandbox", true, sandbox));
+    for (what, path) in
+        [("scratch folder", paths::scratch()), ("state folder", paths::state())]
+    {
+        findings.push(look_at_folder(what, &path));
+    }
+    findings.push(Finding::new("cores", true, farm::cores().to_string()));
+    findings.push(look_at_clock());
+    for finding in &findings {
+        if common.json {
+            out::json(finding);
+        } else {
+            let mark = if finding.ok { "ok  " } else { "FAIL" };
+            out::line(&format!("{mark} {:<16} {}", finding.what, finding.detail));
+        }
+    }
+    Ok(if usable { Exit::Done } else { Exit::Failed })
+}
+
+async fn look_at_tools(tools: &Tools, findings: &mut Vec<Finding>) -> bool {
+    let place = tools.ffmpeg.display();
+    findings.push(Finding::new("FFmpeg", true, format!("{} at {place}", tools.version)));
+    if let Some(warning) = tools.known_bad() {
+        findings.push(Finding::new("FFmpeg security", false, warning));
+    }
+    let mut any = false;
+    for trial in prove_encoders(tools, &CancellationToken::new()).await {
+        let what = format!("encoder {}", trial.encoder);
+        any |= trial.outcome.is_ok();
+        findings.push(match trial.outcome {
+            Ok(build) => Finding::new(what, true, format!("works (build {build})")),
+            Err(why) => Finding::new(what, false, why),
+        });
+    }
+    any
+}
+
+fn look_at_folder(what: &str, path: &Path) -> Finding {
+    let shown = path.display();
+    // The folder itself may not exist yet: its nearest ancestor tells.
+    let existing = path.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
+    match tempfile::tempfile_in(existing).and(Ok(rustix::fs::statvfs(existing))) {
+        Ok(Ok(stat)) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            Finding::new(what, true, format!("{shown}, {} free", out::bytes(free)))
+        }
+        Ok(Err(error)) => Finding::new(what, false, format!("{shown}: {error}")),
+        Err(error) => Finding::new(what, false, format!("{shown} is not writable: {error}")),
+    }
+}
+
+fn look_at_clock() -> Finding {
+    // Years before this program was written mean a clock that was never set.
+    let seconds = crate::clock::now().0 / 1_000_000;
+    let ok = seconds > 1_700_000_000;
+    let detail = if ok { "set" } else { "wrong: set it (certificates and leases need it)" };
+    Finding::new("clock", ok, detail)
+}

@@ -1,0 +1,93 @@
+//! The command line: what was typed, and what it sets off.
+
+mod args;
+mod convert;
+mod doctor;
+pub(crate) mod out;
+mod plan;
+mod presets;
+mod probe;
+mod progress;
+mod serve;
+mod shell;
+mod signals;
+mod work;
+
+use crate::client;
+use crate::exit::{Ending, Exit};
+use args::{Cli, Command};
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+/// Runs the program; the result is its exit code.
+pub(crate) fn run() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage as u8 } else { Exit::Done as u8 };
+        }
+    };
+    start_log(&cli);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            out::error(&format!("cannot start: {error}"));
+            return Exit::Failed as u8;
+        }
+    };
+    let json = cli.common.json;
+    let code = match runtime.block_on(dispatch(cli)) {
+        Ok(code) => code,
+        Err(ending) => {
+            out::failure(&ending.failure, json);
+            ending.exit as u8
+        }
+    };
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    code
+}
+
+/// Logs go to standard error: warnings, or what `-v` and `RUST_LOG` ask for.
+/// `serve` and `work`, which talk through their log alone, start at "info".
+fn start_log(cli: &Cli) {
+    let daemon = matches!(cli.command, Command::Serve(_) | Command::Work(_));
+    let level = match (cli.common.quiet, cli.common.verbose + u8::from(daemon)) {
+        (true, _) => "error",
+        (false, 0) => "error",
+        (false, 1) => "info",
+        (false, 2) => "debug",
+        (false, _) => "trace",
+    };
+    let usual = || EnvFilter::new(format!("off,reelmill={level},reelmill_media={level},reelmill_store={level}"));
+    let filter = EnvFilter::try_from_env("REELMILL_LOG").unwrap_or_else(|_| usual());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = if cli.common.json && daemon {
+        log.json().try_init()
+    } else {
+        log.with_ansi(out::stderr_is_terminal()).with_target(false).try_init()
+    };
+}
+
+async fn dispatch(cli: Cli) -> Result<u8, Ending> {
+    let Cli { common, command } = cli;
+    let done = |exit: Exit| exit as u8;
+    match command {
+        Command::Convert(args) => convert::run(args, &common).await.map(done),
+        Command::Plan(args) => plan::run(args, &common).await.map(done),
+        Command::Probe(args) => probe::run(&args, &common).await.map(done),
+        Command::Presets(args) => presets::run(&args, &common).map(done),
+        Command::Doctor => doctor::run(&common).await.map(done),
+        Command::Serve(args) => serve::run(args, &common).await.map(done),
+        Command::Work(args) => work::run(args, &common).await.map(done),
+        Command::Completions(args) => shell::completions(&args).map(done),
+        Command::Man => shell::man().map(done),
+        Command::Submit(args) => Ok(client::commands::submit(args, common.client()).await),
+        Command::List(args) => Ok(client::commands::list(args, common.client()).await),
+        Command::Status(args) => Ok(client::commands::status(args, common.client()).await),
+        Command::Fetch(args) => Ok(client::commands::fetch(args, common.client()).await),
+        Command::Cancel(args) => Ok(client::commands::cancel(args, common.client()).await),
+        Command::Retry(args) => Ok(client::commands::retry(args, common.client()).await),
+        Command::Workers(args) => Ok(client::commands::workers(args, common.client()).await),
+    }
+}

@@ -1,0 +1,109 @@
+//! `reelmill plan`: what would be done, and why. Writes nothing.
+
+use super::args::{Common, PlanArgs};
+use super::convert::{check_input, resolve};
+use super::out;
+use crate::exit::{Ending, Exit};
+use crate::farm;
+use crate::worker::analyse;
+use reelmill_core::plan::{Cut, Plan, PlanLimits, SourceFacts, plan};
+use reelmill_core::tracks::TrackAction;
+use reelmill_media::tools::{ToolPaths, Tools};
+use tokio_util::sync::CancellationToken;
+
+/// Runs the command.
+pub(crate) async fn run(args: PlanArgs, common: &Common) -> Result<Exit, Ending> {
+    let preset = resolve(&args.encode, None)?;
+    let tools = Tools::find(&ToolPaths::default()).await?;
+    let cancel = CancellationToken::new();
+    check_input(&tools, &args.input, &cancel).await?;
+    let (media, index, skeleton) = analyse(&tools, &args.input, None, &cancel).await?;
+    let slots = args.encode.workers.unwrap_or_else(farm::cores);
+    let limits = PlanLimits {
+        slots,
+        queued: 0,
+        threads: (farm::cores() / slots).max(1),
+        chunk_seconds: args.encode.chunk_seconds,
+    };
+    let index = index.as_ref().map_err(Clone::clone);
+    let facts = SourceFacts { media: &media, index, skeleton };
+    let plan = plan(facts, &preset, preset.format, limits)?;
+    if common.json {
+        out::json(&plan);
+    } else {
+        for line in tell(&plan) {
+            out::line(&line);
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// A plan for people.
+fn tell(plan: &Plan) -> Vec<String> {
+    let video = &plan.video;
+    let encode = &video.encode;
+    let mut lines = vec![format!(
+        "picture   stream {}: {} {}x{} {}{}{}",
+        video.stream,
+        encode.encoder,
+        encode.size.0,
+        encode.size.1,
+        encode.pixel_format,
+        encode.crf.map_or(String::new(), |crf| format!(", crf {crf}")),
+        encode.speed.as_ref().map_or(String::new(), |speed| format!(", speed {speed}")),
+    )];
+    lines.extend(tell_cut(plan));
+    for track in &plan.tracks {
+        lines.push(format!("track     stream {}: {}", track.stream, tell_action(&track.action)));
+    }
+    for dropped in &plan.dropped {
+        lines.push(format!(
+            "dropped   stream {} ({}): {}",
+            dropped.stream, dropped.what, dropped.reason
+        ));
+    }
+    lines.extend(plan.notes.iter().map(|note| format!("note      {note}")));
+    lines.push(format!(
+        "output    {}, about {} in about {}",
+        plan.container,
+        out::bytes(plan.estimate.bytes),
+        out::seconds(plan.estimate.seconds)
+    ));
+    lines
+}
+
+fn tell_cut(plan: &Plan) -> Vec<String> {
+    let base = plan.video.time_base;
+    match &plan.video.cut {
+        Cut::Whole { reason, .. } => vec![format!("chunks    none, in one piece: {reason}")],
+        Cut::Chunks { chunks } => {
+            let frames: usize = chunks.iter().map(|chunk| chunk.pts.len()).sum();
+            let mut lines = vec![format!("chunks    {} of {frames} frames in all", chunks.len())];
+            lines.extend(chunks.iter().map(|chunk| {
+                format!(
+                    "  {:>6}  from {:>10.3} s, {:>6} frames",
+                    chunk.number,
+                    base.seconds(chunk.start),
+                    chunk.pts.len()
+                )
+            }));
+            lines
+        }
+    }
+}
+
+fn tell_action(action: &TrackAction) -> String {
+    match action {
+        TrackAction::CopyAudio => "audio, as it is".into(),
+        TrackAction::EncodeAudio { codec, bit_rate, channels } => {
+            let rate = if *bit_rate > 0 { format!(", {} kb/s", bit_rate / 1000) } else { String::new() };
+            format!("audio to {}{rate}, {channels} channels", codec.codec())
+        }
+        TrackAction::Subtitle { fate } => match fate {
+            reelmill_core::container::SubtitleFate::Copy => "subtitles, as they are".into(),
+            other => format!("subtitles, converted ({other:?})"),
+        },
+        TrackAction::Attachment => "attachment".into(),
+        TrackAction::Cover => "cover art".into(),
+    }
+}

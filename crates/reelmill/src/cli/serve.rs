@@ -1,0 +1,179 @@
+//! `reelmill serve`: the coordinator as a service, with workers of its own.
+
+use super::args::{Common, ServeArgs};
+use super::out;
+use super::signals::Stop;
+use crate::api::{self, ApiState, Auth};
+use crate::coordinator::Coordinator;
+use crate::exit::{Ending, Exit};
+use crate::{farm, paths};
+use reelmill_core::encoder::VideoEncoder;
+use reelmill_core::error::Failure;
+use reelmill_core::lease::LeaseTerms;
+use reelmill_core::retry::RetryPolicy;
+use reelmill_media::tools::{ToolPaths, Tools};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Runs the command until a signal ends it.
+pub(crate) async fn run(args: ServeArgs, common: &Common) -> Result<Exit, Ending> {
+    let terms = terms(&args)?;
+    let stop = Stop::on_signals(seconds(args.drain_seconds)?)
+        .map_err(|e| Failure::io("listen for signals", &e))?;
+    let tools = Tools::find(&ToolPaths::default()).await?;
+    if let Some(warning) = tools.known_bad() {
+        tracing::warn!("{warning}");
+    }
+    let listener = listen(&args.listen).await?;
+    let address = listener.local_addr().map_err(|e| Failure::io("listen", &e))?;
+    let folder = args.state.clone().unwrap_or_else(paths::state);
+    let coordinator = farm::open(&folder, terms).await?;
+    let auth = authentication(&coordinator, address, common).await?;
+    let crew = Crew::muster(&coordinator, &tools, &folder, args.workers).await?;
+    let over = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(coordinator.clone().keep_watch(over.clone()));
+    crew.start(&mut tasks, &stop);
+    let router = api::router(ApiState { coordinator: coordinator.clone(), auth });
+    tracing::info!(%address, state = %folder.display(), workers = args.workers, "serving");
+    if common.json {
+        out::json(&serde_json::json!({"event": "serving", "address": address.to_string()}));
+    } else if !common.quiet {
+        out::line(&format!("reelmill serves on http://{address}"));
+    }
+    let served = api::serve(listener, router, stop.drain.clone()).await;
+    stop.drain.cancel();
+    while tasks.len() > 1 {
+        let _ = tasks.join_next().await;
+    }
+    over.cancel();
+    while tasks.join_next().await.is_some() {}
+    served?;
+    Ok(Exit::Done)
+}
+
+fn seconds(value: f64) -> Result<Duration, Ending> {
+    Duration::try_from_secs_f64(value)
+        .map_err(|_| Ending::usage(Failure::permanent(format!("{value} seconds make no sense"))))
+}
+
+fn terms(args: &ServeArgs) -> Result<farm::Terms, Ending> {
+    if !(1.0..=86_400.0).contains(&args.lease_seconds) {
+        let message = "--lease-seconds must lie between 1 and 86400";
+        return Err(Ending::usage(Failure::permanent(message)));
+    }
+    let usual = LeaseTerms::default();
+    Ok(farm::Terms {
+        lease: LeaseTerms { length: (args.lease_seconds * 1e6) as i64, ..usual },
+        retry: RetryPolicy::default(),
+        encoder_threads: 1,
+        retention: (args.keep_days.max(0.0) * 86_400e6) as i64,
+    })
+}
+
+async fn listen(address: &str) -> Result<TcpListener, Ending> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let message = format!("cannot listen on {address}: {error}");
+        let failure = Failure::environment(message);
+        match error.kind() {
+            ErrorKind::AddrInUse => Ending::from(failure.advise(
+                "another program has that port; stop it or choose another with --listen",
+            )),
+            ErrorKind::InvalidInput => {
+                Ending::usage(failure.advise("use the form 127.0.0.1:7474"))
+            }
+            _ => Ending::from(failure.advise("is that address one of this machine's?")),
+        }
+    })
+}
+
+/// Open on a loopback address without a key; everywhere else keys are needed,
+/// and the first start makes them.
+async fn authentication(
+    coordinator: &Arc<Coordinator>,
+    address: SocketAddr,
+    common: &Common,
+) -> Result<Auth, Failure> {
+    let store = coordinator.store().clone();
+    let fixed = common.api_key.clone();
+    let known = !store.key_list().await?.is_empty();
+    if fixed.is_none() && !known && address.ip().is_loopback() {
+        tracing::info!("no key configured: anyone on this machine may use this server");
+        return Ok(Auth::Open);
+    }
+    if fixed.is_none() && !known {
+        let admin = api::create_key(store.as_ref(), api::Role::Admin, "first admin").await?;
+        let worker = api::create_key(store.as_ref(), api::Role::Worker, "first workers").await?;
+        out::line(&format!("admin key, shown only now:    {admin}"));
+        out::line(&format!("worker token, shown only now: {worker}"));
+    }
+    Ok(Auth::keys(store, fixed.as_deref()))
+}
+
+/// The workers of this process.
+struct Crew(Vec<(Arc<crate::worker::Worker>, Vec<crate::worker::Slot>)>);
+
+impl Crew {
+    /// Gets them ready; the first does the house work too. Without any, one
+    /// does the house work alone.
+    async fn muster(
+        coordinator: &Arc<Coordinator>,
+        tools: &Tools,
+        folder: &Path,
+        count: u32,
+    ) -> Result<Self, Failure> {
+        let cancel = CancellationToken::new();
+        let encoders = match count {
+            0 => Vec::new(),
+            _ => farm::proven(tools, &VideoEncoder::ALL, &cancel).await,
+        };
+        let scratch = folder.join("tasks");
+        match std::fs::remove_dir_all(&scratch) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Failure::io(format!("clean {}", scratch.display()), &error));
+            }
+            _ => {}
+        }
+        std::fs::create_dir_all(&scratch)
+            .map_err(|e| Failure::io(format!("create {}", scratch.display()), &e))?;
+        let mut crew = Vec::new();
+        let mut own = Vec::new();
+        for number in 0..count.max(1) {
+            let id = farm::own_worker(coordinator.store().as_ref(), number).await?;
+            own.push(id);
+            let name = if count > 1 {
+                format!("{}/{number}", farm::host_name())
+            } else {
+                farm::host_name()
+            };
+            let encoders = encoders.clone();
+            let worker =
+                farm::house_worker(coordinator, tools, encoders, id, name, scratch.clone());
+            let encode = if count == 0 { 0 } else { (farm::cores() / count).max(1) };
+            let mut slots = farm::slots(encode);
+            if number > 0 {
+                slots.remove(0);
+            }
+            crew.push((worker, slots));
+        }
+        coordinator.recover(&own).await?;
+        Ok(Self(crew))
+    }
+
+    fn start(self, tasks: &mut JoinSet<()>, stop: &Stop) {
+        for (worker, slots) in self.0 {
+            let (drain, now) = (stop.drain.clone(), stop.now.clone());
+            tasks.spawn(async move {
+                if let Err(failure) = worker.run(slots, drain, now).await {
+                    tracing::error!(%failure, "a worker of this process stopped");
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The arguments of the client commands.
+
+use clap::Args;
+use reelmill_core::container::Container;
+use reelmill_core::job::JobState;
+use std::path::PathBuf;
+
+/// `reelmill submit`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SubmitArgs {
+    /// The file to convert.
+    pub(crate) file: PathBuf,
+    /// Preset (see 'reelmill presets').
+    #[arg(long, short, default_value = "h264")]
+    pub(crate) preset: String,
+    /// Output format: mkv, mp4, webm or mov. Without it: as the output's name
+    /// says, else the preset's.
+    #[arg(long)]
+    pub(crate) format: Option<Container>,
+    /// Output width; the height follows unless given.
+    #[arg(long)]
+    pub(crate) width: Option<u32>,
+    /// Output height; the width follows unless given.
+    #[arg(long)]
+    pub(crate) height: Option<u32>,
+    /// Length of a chunk in seconds; chosen to suit when not given.
+    #[arg(long, value_name = "S")]
+    pub(crate) chunk_seconds: Option<f64>,
+    /// Change a setting of the preset, for example crf=20 or speed=slow.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Place in the queue: 0 (last) to 100 (first); 50 when not given.
+    #[arg(long, value_name = "0..100", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) priority: Option<u8>,
+    /// Times that a failed piece of work is tried again.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) max_retries: Option<u32>,
+    /// A mark for the job, to find it by.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) label: Vec<(String, String)>,
+    /// What to call the job; the file's name when not given.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Wait until the job has ended, showing its progress.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Fetch the output to this file or folder when it is done.
+    #[arg(long, short, value_name = "OUT", requires = "wait")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace the output if it exists.
+    #[arg(long, requires = "output")]
+    pub(crate) overwrite: bool,
+}
+
+impl SubmitArgs {
+    /// All overrides of the preset, `--width` and `--height` among them.
+    pub(crate) fn overrides(&self) -> Vec<String> {
+        let sizes = [("width", self.width), ("height", self.height)];
+        let sizes = sizes.iter().filter_map(|(key, size)| size.map(|size| format!("{key}={size}")));
+        self.set.iter().cloned().chain(sizes).collect()
+    }
+
+    /// The output format, as given or as the output's name says.
+    pub(crate) fn container(&self) -> Option<Container> {
+        let of_name = || Container::from_extension(self.output.as_ref()?.extension()?.to_str()?);
+        self.format.or_else(of_name)
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a label has the form key=value".to_owned()),
+    }
+}
+
+/// `reelmill list`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ListArgs {
+    /// Only jobs in these states, for example running,failed.
+    #[arg(long, value_name = "STATE[,STATE…]", value_delimiter = ',')]
+    pub(crate) state: Vec<JobState>,
+    /// Only jobs with this label.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) label: Option<(String, String)>,
+    /// At most so many, newest first.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
+}
+
+/// `reelmill status`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StatusArgs {
+    /// The job: its id, or the beginning of it.
+    #[arg(value_name = "ID")]
+    pub(crate) job: String,
+    /// Show its progress until it has ended.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+}
+
+/// `reelmill fetch`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FetchArgs {
+    /// The job: its id, or the beginning of it.
+    #[arg(value_name = "ID")]
+    pub(crate) job: String,
+    /// Where the output goes: a file, or a folder.
+    #[arg(long, short, value_name = "OUT", default_value = ".")]
+    pub(crate) output: PathBuf,
+    /// Replace the output if it exists.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
+
+/// `reelmill cancel`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CancelArgs {
+    /// The job: its id, or the beginning of it.
+    #[arg(value_name = "ID")]
+    pub(crate) job: String,
+}
+
+/// `reelmill retry`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RetryArgs {
+    /// The job: its id, or the beginning of it.
+    #[arg(value_name = "ID")]
+    pub(crate) job: String,
+}
+
+/// `reelmill workers`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WorkersArgs {}

@@ -1,0 +1,233 @@
+//! Keeping watch: expired leases, lost workers, recovery after a crash,
+//! and throwing away what nobody needs any more.
+
+use super::Coordinator;
+use crate::{clock, mutant};
+use reelmill_core::error::Failure;
+use reelmill_core::id::{BlobId, WorkerId};
+use reelmill_core::job::{Job, JobState, Source};
+use reelmill_core::lease::LeaseProof;
+use reelmill_core::task::TaskEvent;
+use reelmill_store::{BlobRole, JobFilter, WorkerState};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Longest time between two sweeps.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Tasks looked at in one sweep; the next one takes the rest.
+const SWEEP_LIMIT: u32 = 1000;
+
+/// Microseconds after which an upload that nobody goes on with is dropped.
+const ABANDONED: i64 = 7 * 86_400 * 1_000_000;
+
+/// Sweeps between two rounds of throwing away.
+const SWEEPS_PER_TIDY: u32 = 600;
+
+impl Coordinator {
+    /// Puts things right after a stop or crash: our own workers of the earlier
+    /// run are dead, the others get a full lease to report back.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn recover(&self, own: &[WorkerId]) -> Result<(), Failure> {
+        for task in self.store.tasks_leased(u32::MAX).await? {
+            let Some(lease) = &task.lease else { continue };
+            let event = if own.contains(&lease.worker) {
+                TaskEvent::Release(LeaseProof { lease: lease.id, epoch: task.epoch })
+            } else {
+                TaskEvent::Grace
+            };
+            self.apply(&task, event).await?;
+        }
+        self.blobs.clean_partials().await?;
+        self.adopt_sources().await?;
+        self.drop_unknown_blobs().await
+    }
+
+    /// A crash may have come between accepting a job and noting that its upload
+    /// is taken.
+    async fn adopt_sources(&self) -> Result<(), Failure> {
+        let states = vec![JobState::Queued, JobState::Running];
+        let mut filter = JobFilter { states, limit: 200, ..JobFilter::default() };
+        loop {
+            let page = self.jobs(&filter).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            filter.after = Some(last.id);
+            for job in &page {
+                if mutant::leaves_out("finished-chunks-kept") {
+                    self.store.job_replan(job.id, &job.request, clock::now()).await?;
+                }
+                self.adopt_source(job).await?;
+            }
+        }
+    }
+
+    /// Keeps watch until `stop`.
+    pub(crate) async fn keep_watch(self: Arc<Self>, stop: CancellationToken) {
+        let mut sweeps = 0;
+        while !stop.is_cancelled() {
+            if let Err(failure) = self.sweep().await {
+                tracing::error!(%failure, "sweep failed; trying again");
+            }
+            if sweeps == 0
+                && let Err(failure) = self.tidy().await
+            {
+                tracing::error!(%failure, "cannot throw away what is old");
+            }
+            sweeps = (sweeps + 1) % SWEEPS_PER_TIDY;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(SWEEP) => {}
+            }
+        }
+    }
+
+    /// Ends leases that have run out and notices workers that went silent.
+    async fn sweep(&self) -> Result<(), Failure> {
+        let now = clock::now();
+        for id in self.store.tasks_due(now, SWEEP_LIMIT).await? {
+            if let Some(task) = self.store.task_get(id).await?
+                && self.apply(&task, TaskEvent::Sweep).await?.is_some()
+            {
+                tracing::warn!(task = %id, "lease ended without a report");
+            }
+        }
+        for task in self.store.tasks_stuck(SWEEP_LIMIT).await? {
+            self.replan_if_cut_failed(&task).await?;
+        }
+        self.notice_silent_workers().await?;
+        self.unpin_from_lost_builds().await
+    }
+
+    async fn notice_silent_workers(&self) -> Result<(), Failure> {
+        let silence = self.settings.terms.length.max(30_000_000);
+        let now = clock::now();
+        for worker in self.store.worker_list().await? {
+            let id = worker.facts.id;
+            let silent = now.since(worker.seen) > silence && worker.state != WorkerState::Gone;
+            if silent && self.store.tasks_held(id).await?.is_empty() {
+                self.store.worker_state(id, WorkerState::Gone).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A job is bound to one build of its encoder. When no living worker has
+    /// that build but one has another, the job is planned again for that one:
+    /// better chunks anew than a job that waits for ever.
+    async fn unpin_from_lost_builds(&self) -> Result<(), Failure> {
+        let filter =
+            JobFilter { states: vec![JobState::Running], limit: 200, ..JobFilter::default() };
+        let pinned: Vec<Job> = self.jobs(&filter).await?;
+        let pinned = pinned.into_iter().filter(|job| job.encoder_pin.is_some() && job.stage == 1);
+        let workers = self.store.worker_list().await?;
+        let silence = self.settings.terms.length.max(30_000_000).saturating_mul(3);
+        let now = clock::now();
+        for job in pinned {
+            let encoder = job.request.preset.video.encoder;
+            let builds = || {
+                let alive = workers.iter().filter(|worker| worker.state != WorkerState::Gone);
+                alive.filter_map(|worker| worker.facts.fingerprint(encoder))
+            };
+            let orphaned = builds().next().is_some()
+                && !builds().any(|build| Some(build) == job.encoder_pin.as_deref());
+            if orphaned && now.since(job.updated) > silence {
+                tracing::warn!(job = %job.id, "no worker has its encoder build any more; planning again");
+                let request = job.request.clone();
+                self.store.job_replan(job.id, &request, now).await?;
+                self.bell.notify_waiters();
+            }
+        }
+        Ok(())
+    }
+
+    /// Throws away what a completed job no longer needs: its parts and source.
+    pub(super) async fn tidy_completed(&self, job: &Job) {
+        if let Err(failure) = self.drop_blobs(job, |role| role != BlobRole::Output).await {
+            tracing::warn!(job = %job.id, %failure, "cannot throw away its parts");
+        }
+        if let Source::Upload { blob, .. } = &job.source
+            && let Err(failure) = self.drop_blob_if_unused(*blob, job).await
+        {
+            tracing::warn!(job = %job.id, %failure, "cannot throw away its source");
+        }
+    }
+
+    async fn drop_blobs(&self, job: &Job, which: impl Fn(BlobRole) -> bool) -> Result<(), Failure> {
+        for record in self.store.blobs_of(job.id).await? {
+            if which(record.role) {
+                self.drop_stored(record.blob.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn drop_blob_if_unused(&self, blob: BlobId, job: &Job) -> Result<(), Failure> {
+        let record = self.store.blob_get(blob).await?;
+        if record.is_some_and(|record| record.job == Some(job.id)) {
+            self.drop_stored(blob).await?;
+        }
+        Ok(())
+    }
+
+    async fn drop_stored(&self, blob: BlobId) -> Result<(), Failure> {
+        self.blobs.delete(blob).await?;
+        self.store.blob_delete(blob).await?;
+        Ok(())
+    }
+
+    /// Bytes that no row knows: left by a crash between writing and noting.
+    async fn drop_unknown_blobs(&self) -> Result<(), Failure> {
+        for blob in self.blobs.list().await? {
+            if self.store.blob_get(blob.id).await?.is_none() {
+                self.blobs.delete(blob.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tidy(&self) -> Result<(), Failure> {
+        self.drop_expired_jobs().await?;
+        self.drop_abandoned_uploads().await
+    }
+
+    /// Uploads that nobody went on with or made a job of.
+    async fn drop_abandoned_uploads(&self) -> Result<(), Failure> {
+        let before = clock::now().plus_micros(-ABANDONED);
+        for upload in self.blobs.uploads().await? {
+            if upload.written < before {
+                self.upload_drop(upload.id).await?;
+            }
+        }
+        for record in self.store.blobs_unreferenced(before, 1000).await? {
+            self.drop_stored(record.blob.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets jobs that ended longer ago than they are kept.
+    async fn drop_expired_jobs(&self) -> Result<(), Failure> {
+        let now = clock::now();
+        let states = vec![
+            JobState::Completed,
+            JobState::Failed,
+            JobState::Cancelled,
+            JobState::Rejected,
+            JobState::Skipped,
+        ];
+        let mut filter = JobFilter { states, limit: 200, ..JobFilter::default() };
+        loop {
+            let page = self.jobs(&filter).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            filter.after = Some(last.id);
+            for job in &page {
+                if job.ended.is_some_and(|ended| now.since(ended) > self.settings.retention) {
+                    self.drop_blobs(job, |_| true).await?;
+                    self.store.job_delete(job.id, now).await?;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What people and programs see of jobs and workers.
+
+use super::Coordinator;
+use reelmill_core::error::Failure;
+use reelmill_core::id::{JobId, WorkerId};
+use reelmill_core::job::{Job, JobState, Phase};
+use reelmill_core::plan::{Plan, WholeReason};
+use reelmill_core::task::{Task, TaskKind, TaskResult, TaskState};
+use reelmill_store::{HistoryEntry, WorkerRecord, WorkerState};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// A job with everything worth showing of its progress.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct JobView {
+    /// The job.
+    #[serde(flatten)]
+    pub(crate) job: Job,
+    /// What it is at, while it runs.
+    pub(crate) phase: Option<Phase>,
+    /// Frames (of all chunks) done.
+    pub(crate) frames_done: u64,
+    /// Frames in all; `None` until planned, or when only decoding can tell.
+    pub(crate) frames_total: Option<u64>,
+    /// Frames a second, all workers together.
+    pub(crate) fps: f64,
+    /// Times real time.
+    pub(crate) speed: Option<f64>,
+    /// Seconds until encoding is through, at the present pace.
+    pub(crate) eta_seconds: Option<f64>,
+    /// The pieces.
+    pub(crate) chunks: Vec<ChunkView>,
+    /// Why it is encoded in one piece, if it is.
+    pub(crate) whole_reason: Option<String>,
+    /// Streams the output will not have, and other things worth telling.
+    pub(crate) notes: Vec<String>,
+}
+
+/// A task of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ChunkView {
+    /// Its number in the plan.
+    pub(crate) task: u32,
+    /// What kind of work.
+    pub(crate) kind: TaskKind,
+    /// Where it stands.
+    pub(crate) state: TaskState,
+    /// Whose name has it now.
+    pub(crate) worker: Option<String>,
+    /// Frames done.
+    pub(crate) frames_done: u64,
+    /// Frames in all.
+    pub(crate) frames_total: Option<u64>,
+    /// Attempts begun.
+    pub(crate) attempts: u64,
+    /// Failed attempts.
+    pub(crate) failed_attempts: u32,
+    /// Workers lost on it.
+    pub(crate) lost_workers: u32,
+    /// The last failure's message.
+    pub(crate) failure: Option<String>,
+}
+
+/// A worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct WorkerView {
+    /// The stored record.
+    #[serde(flatten)]
+    pub(crate) record: WorkerRecord,
+    /// Tasks it runs now.
+    pub(crate) busy: usize,
+}
+
+impl JobView {
+    /// Encoded pieces done, and pieces in all.
+    pub(crate) fn pieces(&self) -> (usize, usize) {
+        let video = || self.chunks.iter().filter(|chunk| is_video(chunk.kind));
+        (video().filter(|chunk| chunk.state == TaskState::Done).count(), video().count())
+    }
+}
+
+impl Coordinator {
+    /// A job and how it fares.
+    pub(crate) async fn view(&self, job: Job) -> Result<JobView, Failure> {
+        let store = &self.store;
+        let tasks = store.tasks_of(job.id, job.generation).await?;
+        let plan = store.plan_get(job.id, job.generation).await?;
+        let names = self.worker_names().await?;
+        let chunks: Vec<ChunkView> =
+            tasks.iter().map(|task| self.chunk_view(task, plan.as_ref(), &names)).collect();
+        let video = |chunk: &&ChunkView| is_video(chunk.kind);
+        let frames_done = chunks.iter().filter(video).map(|chunk| chunk.frames_done).sum();
+        let frames_total: Option<u64> =
+            chunks.iter().filter(video).map(|chunk| chunk.frames_total).sum();
+        let frames_total = frames_total.filter(|_| plan.is_some());
+        let generation = job.generation;
+        let fps = self.live.rate_of(|t| t.job == job.id && t.generation == generation);
+        let running = job.state == JobState::Running;
+        Ok(JobView {
+            phase: running.then(|| Phase::of_stage(job.stage)),
+            frames_done,
+            frames_total,
+            fps,
+            speed: source_fps(&job).filter(|_| fps > 0.0).map(|source| fps / source),
+            eta_seconds: eta(frames_done, frames_total, fps).filter(|_| running),
+            whole_reason: plan.as_ref().and_then(Plan::whole_reason).map(WholeReason::to_string),
+            notes: plan.map(notes).unwrap_or_default(),
+            chunks,
+            job,
+        })
+    }
+
+    fn chunk_view(
+        &self,
+        task: &Task,
+        plan: Option<&Plan>,
+        names: &HashMap<WorkerId, String>,
+    ) -> ChunkView {
+        let live = self.live.get(task.id);
+        let total = plan
+            .and_then(|plan| plan.chunks().get(task.id.number.checked_sub(1)? as usize))
+            .map(|chunk| chunk.pts.len() as u64);
+        let done = match &task.result {
+            Some(TaskResult::Encoded(encoded)) => encoded.frames,
+            _ => live.map_or(0, |running| running.progress),
+        };
+        let holder = task.lease.as_ref().map(|lease| lease.worker);
+        let name = |id: WorkerId| names.get(&id).cloned().unwrap_or_else(|| id.to_string());
+        ChunkView {
+            task: task.id.number,
+            kind: task.kind,
+            state: task.state,
+            worker: holder.map(name),
+            frames_done: if is_video(task.kind) { done } else { 0 },
+            frames_total: total.or((task.state == TaskState::Done).then_some(done)),
+            attempts: task.epoch,
+            failed_attempts: task.attempts,
+            lost_workers: task.losses,
+            failure: task.failure.as_ref().map(|failure| failure.message.clone()),
+        }
+    }
+
+    async fn worker_names(&self) -> Result<HashMap<WorkerId, String>, Failure> {
+        let workers = self.store.worker_list().await?;
+        Ok(workers.into_iter().map(|worker| (worker.facts.id, worker.name)).collect())
+    }
+
+    /// What happened to a job, oldest first, after entry `after`; at most 1000.
+    pub(crate) async fn history(
+        &self,
+        id: JobId,
+        after: i64,
+    ) -> Result<Vec<HistoryEntry>, Failure> {
+        Ok(self.store.job_history(id, after, 1000).await?)
+    }
+
+    /// All workers that are not gone.
+    pub(crate) async fn workers(&self) -> Result<Vec<WorkerView>, Failure> {
+        let workers = self.store.worker_list().await?;
+        let present = workers.into_iter().filter(|worker| worker.state != WorkerState::Gone);
+        Ok(present
+            .map(|record| WorkerView { busy: self.live.count_of(record.facts.id), record })
+            .collect())
+    }
+}
+
+fn is_video(kind: TaskKind) -> bool {
+    matches!(kind, TaskKind::EncodeChunk | TaskKind::EncodeVideo)
+}
+
+fn source_fps(job: &Job) -> Option<f64> {
+    let (_, info) = job.media.as_ref()?.video()?;
+    info.fps().filter(|fps| fps.is_finite() && *fps > 0.0)
+}
+
+fn eta(done: u64, total: Option<u64>, fps: f64) -> Option<f64> {
+    let left = total?.saturating_sub(done) as f64;
+    (fps > 0.0).then_some(left / fps)
+}
+
+fn notes(plan: Plan) -> Vec<String> {
+    let dropped = plan.dropped.iter();
+    let dropped = dropped.map(|d| format!("dropped: stream {} ({}): {}", d.stream, d.what, d.reason));
+    plan.notes.iter().cloned().chain(dropped).collect()
+}

@@ -1,0 +1,156 @@
+//! Putting the parts together: a coordinator over its folder, and workers in
+//! the same process.
+
+use crate::clock;
+use crate::coordinator::{Coordinator, Settings};
+use crate::paths;
+use crate::worker::{LocalDepot, Slot, Worker};
+use reelmill_core::encoder::VideoEncoder;
+use reelmill_core::error::Failure;
+use reelmill_core::id::{SessionId, WorkerId};
+use reelmill_core::lease::LeaseTerms;
+use reelmill_core::preset::Presets;
+use reelmill_core::retry::RetryPolicy;
+use reelmill_core::schedule::ProvenEncoder;
+use reelmill_media::capability::{EncoderTrial, prove_encoders};
+use reelmill_media::tools::Tools;
+use reelmill_store::{LocalBlobs, SqliteStore, Store};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Presets: those that come with reelmill, and the user's.
+///
+/// # Errors
+/// When the user's file cannot be read or is not valid.
+pub(crate) fn presets() -> Result<Presets, Failure> {
+    let mut presets = Presets::built_in()?;
+    let file = paths::config().join("presets.toml");
+    match std::fs::read_to_string(&file) {
+        Ok(text) => presets.add(&text, &file.display().to_string())?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Failure::io(format!("read {}", file.display()), &error)),
+    }
+    Ok(presets)
+}
+
+/// Processor cores that this process may use.
+pub(crate) fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
+}
+
+/// What distinguishes the coordinator of `serve` from that of `convert`.
+pub(crate) struct Terms {
+    /// How long leases last.
+    pub(crate) lease: LeaseTerms,
+    /// When to try again.
+    pub(crate) retry: RetryPolicy,
+    /// Threads of one encoder.
+    pub(crate) encoder_threads: u32,
+    /// How long finished jobs are kept, microseconds.
+    pub(crate) retention: i64,
+}
+
+/// A coordinator whose rows and blobs lie under `folder`.
+///
+/// # Errors
+/// When the folder cannot be used, or another process uses it.
+pub(crate) async fn open(folder: &Path, terms: Terms) -> Result<Arc<Coordinator>, Failure> {
+    let make = |path: &Path| {
+        std::fs::create_dir_all(path)
+            .map_err(|e| Failure::io(format!("create the folder {}", path.display()), &e))
+    };
+    make(folder)?;
+    let store = SqliteStore::open(&folder.join("reelmill.db")).await?;
+    let blob_root = folder.join("blobs");
+    let blobs = LocalBlobs::open(&blob_root).await?;
+    let settings = Settings {
+        terms: terms.lease,
+        retry: terms.retry,
+        presets: presets()?,
+        encoder_threads: terms.encoder_threads,
+        max_upload: 1 << 42,
+        min_free: 256 << 20,
+        retention: terms.retention,
+    };
+    Ok(Coordinator::new(Arc::new(store), Arc::new(blobs), settings))
+}
+
+/// The id of worker `number` in a coordinator's own process: the same over
+/// restarts, so that what it held is known to be free.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn own_worker(store: &dyn Store, number: u32) -> Result<WorkerId, Failure> {
+    let key = format!("own-worker:{number}");
+    if let Some(id) = store.meta_get(&key).await?.and_then(|text| text.parse().ok()) {
+        return Ok(id);
+    }
+    let id = WorkerId(clock::fresh());
+    store.meta_put(&key, Some(&id.to_string())).await?;
+    Ok(id)
+}
+
+/// Encoders that work on this machine, found by trying. Logs those that don't.
+pub(crate) async fn proven(
+    tools: &Tools,
+    wanted: &[VideoEncoder],
+    cancel: &CancellationToken,
+) -> Vec<ProvenEncoder> {
+    let mut trials = prove_encoders(tools, cancel).await;
+    trials.retain(|trial| wanted.contains(&trial.encoder));
+    let proven = |trial: EncoderTrial| match trial.outcome {
+        Ok(fingerprint) => Some(ProvenEncoder { encoder: trial.encoder, fingerprint }),
+        Err(why) => {
+            tracing::warn!(encoder = %trial.encoder, why, "encoder does not work here");
+            None
+        }
+    };
+    trials.into_iter().filter_map(proven).collect()
+}
+
+/// A worker in the coordinator's own process.
+pub(crate) fn house_worker(
+    coordinator: &Arc<Coordinator>,
+    tools: &Tools,
+    encoders: Vec<ProvenEncoder>,
+    id: WorkerId,
+    name: String,
+    scratch: PathBuf,
+) -> Arc<Worker> {
+    Arc::new(Worker {
+        source: coordinator.clone(),
+        depot: Arc::new(LocalDepot::new(coordinator.blobs().clone())),
+        tools: tools.clone(),
+        id,
+        session: SessionId(clock::fresh()),
+        name,
+        encoders,
+        scratch,
+    })
+}
+
+/// `encode` encoding slots and one for house work.
+pub(crate) fn slots(encode: u32) -> Vec<Slot> {
+    let mut slots = vec![Slot::House];
+    slots.extend((0..encode).map(|_| Slot::Encode));
+    slots
+}
+
+/// This machine's name, for people.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Encoders that this machine's free memory can take, for pictures of `pixels`.
+/// Gigabytes a megapixel by encoder run from 0.3 to 1.2 (Av1an's figures and
+/// our own); the highest counts, so that no choice of preset runs out.
+pub(crate) fn memory_slots(pixels: u64) -> u32 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let Some(free) = line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok()) else {
+        return u32::MAX;
+    };
+    let each = 200_000 + pixels * 6 / 5;
+    u32::try_from(free / each.max(1)).unwrap_or(u32::MAX).max(1)
+}

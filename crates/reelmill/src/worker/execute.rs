@@ -1,0 +1,280 @@
+//! Doing one task.
+
+use super::run::{Meter, Worker};
+use crate::files;
+use crate::task_source::{Assignment, FinishOrder, Order, Part, Report};
+use reelmill_core::error::{Failure, FailureClass};
+use reelmill_core::job::Request;
+use reelmill_core::media::MediaInfo;
+use reelmill_core::packets::Uncuttable;
+use reelmill_core::plan::{PlanLimits, SourceFacts, plan};
+use reelmill_core::task::{Encoded, Finished, TaskResult, Work};
+use reelmill_media::encode::{EncodedFile, Source, VideoJob, encode_chunk, encode_video};
+use reelmill_media::stitch::{Assembly, Parts, stitch};
+use reelmill_media::verify::verify;
+use reelmill_media::{audio, layout, packets, probe};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// How often work that counts nothing shows that it goes on.
+const TICK: Duration = Duration::from_secs(5);
+
+/// Does what the assignment says. Temporary files are gone afterwards,
+/// whatever the outcome.
+///
+/// # Errors
+/// What went wrong; class `Cancelled` when `cancel` ended it.
+pub(super) async fn execute(
+    worker: &Worker,
+    assignment: &Assignment,
+    meter: &Meter,
+    cancel: &CancellationToken,
+) -> Result<Report, Failure> {
+    let scratch = tempfile::Builder::new()
+        .prefix(assignment.kind.label())
+        .tempdir_in(&worker.scratch)
+        .map_err(|e| Failure::io(format!("use {}", worker.scratch.display()), &e))?;
+    let attempt = Attempt { worker, assignment, meter, cancel, scratch: scratch.path() };
+    match &assignment.order {
+        Order::Analyse { request, limits } => attempt.analyse(request, *limits).await,
+        Order::Encode { work, media } => attempt.encode(work, media).await,
+        Order::Finish(order) => attempt.finish(order).await,
+    }
+}
+
+/// One attempt at a task.
+struct Attempt<'a> {
+    worker: &'a Worker,
+    assignment: &'a Assignment,
+    meter: &'a Meter,
+    cancel: &'a CancellationToken,
+    scratch: &'a Path,
+}
+
+impl Attempt<'_> {
+    async fn whole_source(&self) -> Result<PathBuf, Failure> {
+        self.worker.depot.source(self.assignment, &[], self.scratch, self.cancel).await
+    }
+
+    async fn analyse(&self, request: &Request, limits: PlanLimits) -> Result<Report, Failure> {
+        let path = self.whole_source().await?;
+        let facts = analyse(&self.worker.tools, &path, request.uncuttable.clone(), self.cancel);
+        let (media, index, skeleton) = facts.await?;
+        let source =
+            SourceFacts { media: &media, index: index.as_ref().map_err(Clone::clone), skeleton };
+        let plan = plan(source, &request.preset, request.container, limits)?;
+        Ok(Report::Analysed { media, plan: Box::new(plan) })
+    }
+
+    async fn encode(&self, work: &Work, media: &MediaInfo) -> Result<Report, Failure> {
+        let begun = Instant::now();
+        let out = self.scratch.join("encoded.nut");
+        let (file, fingerprint) = match work {
+            Work::EncodeChunk { encode, .. } | Work::EncodeVideo { encode, .. } => {
+                let file = self.encode_video(work, media, &out).await?;
+                (file, self.fingerprint(encode.encoder)?)
+            }
+            Work::EncodeAudio { tracks } => {
+                let path = self.whole_source().await?;
+                let told = |_| self.meter.tick();
+                let (tools, source) = (&self.worker.tools, source(&path, media, false));
+                audio::encode_audio(tools, source, tracks, &out, &told, self.cancel).await?;
+                (no_picture(), String::new())
+            }
+            Work::Finish => return Err(Failure::permanent("a finish is not an encode")),
+        };
+        let blob = self.worker.depot.keep(self.assignment, &out, self.cancel).await?;
+        let encoded = Encoded {
+            blob,
+            frames: file.frames,
+            seconds: begun.elapsed().as_secs_f64(),
+            extradata: file.extradata,
+            fingerprint,
+            pts: file.pts,
+        };
+        Ok(Report::Done { result: TaskResult::Encoded(encoded) })
+    }
+
+    fn fingerprint(&self, encoder: reelmill_core::encoder::VideoEncoder) -> Result<String, Failure> {
+        let proven = self.worker.encoders.iter().find(|proven| proven.encoder == encoder);
+        let proven = proven.ok_or_else(|| {
+            Failure::environment(format!("{encoder} has not been proven on this machine"))
+        })?;
+        Ok(proven.fingerprint.clone())
+    }
+
+    async fn encode_video(
+        &self,
+        work: &Work,
+        media: &MediaInfo,
+        out: &Path,
+    ) -> Result<EncodedFile, Failure> {
+        let told = |progress| self.meter.set(&progress);
+        let (depot, tools) = (&self.worker.depot, &self.worker.tools);
+        match work {
+            Work::EncodeChunk { stream, time_base, encode, chunk, slice } => {
+                let job = |path, partial| VideoJob {
+                    source: source(path, media, partial),
+                    stream: *stream,
+                    time_base: *time_base,
+                    encode,
+                };
+                let path = depot.source(self.assignment, slice, self.scratch, self.cancel).await?;
+                let job_of_slice = job(&path, !slice.is_empty());
+                match encode_chunk(tools, job_of_slice, chunk, out, &told, self.cancel).await {
+                    Err(failure) if failure.class == FailureClass::Recut && !slice.is_empty() => {
+                        tracing::info!(task = %self.assignment.task, "slice too small; fetching all");
+                        let path = self.whole_source().await?;
+                        encode_chunk(tools, job(&path, false), chunk, out, &told, self.cancel).await
+                    }
+                    other => other,
+                }
+            }
+            Work::EncodeVideo { stream, time_base, encode, declared } => {
+                let path = self.whole_source().await?;
+                let job = VideoJob {
+                    source: source(&path, media, false),
+                    stream: *stream,
+                    time_base: *time_base,
+                    encode,
+                };
+                encode_video(tools, job, *declared, out, &told, self.cancel).await
+            }
+            Work::EncodeAudio { .. } | Work::Finish => {
+                Err(Failure::permanent("this task has no picture"))
+            }
+        }
+    }
+
+    async fn finish(&self, order: &FinishOrder) -> Result<Report, Failure> {
+        let source = self.whole_source().await?;
+        let mut video = Vec::with_capacity(order.video.len());
+        for part in &order.video {
+            video.push(self.piece(part).await?);
+        }
+        let audio = match &order.audio {
+            Some(part) => Some(self.piece(part).await?),
+            None => None,
+        };
+        let staged = order.stage_path.as_ref().map(PathBuf::from);
+        let name = format!("output.{}", order.plan.container);
+        let out = staged.clone().unwrap_or_else(|| self.scratch.join(name));
+        let made = self.stitch_and_verify(order, &source, (&video, audio.as_deref()), &out).await;
+        match made {
+            Ok(finished) => Ok(Report::Done { result: TaskResult::Finished(finished) }),
+            Err(failure) => {
+                if staged.is_some() {
+                    let _ = tokio::fs::remove_file(&out).await;
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    async fn piece(&self, part: &Part) -> Result<PathBuf, Failure> {
+        let path = self.worker.depot.piece(&part.blob).await?;
+        self.meter.tick();
+        Ok(path)
+    }
+
+    async fn stitch_and_verify(
+        &self,
+        order: &FinishOrder,
+        source: &Path,
+        (video, audio): (&[PathBuf], Option<&Path>),
+        out: &Path,
+    ) -> Result<Finished, Failure> {
+        let tools = &self.worker.tools;
+        let assembly = Assembly {
+            plan: &order.plan,
+            media: &order.media,
+            source,
+            parts: Parts { video, audio },
+            whole_pts: order.video.first().and_then(|part| part.pts.as_ref()),
+            scratch: self.scratch,
+        };
+        let told = |_| self.meter.tick();
+        stitch(tools, assembly, out, &told, self.cancel).await?;
+        let extradata: Vec<String> =
+            order.video.iter().map(|part| part.extradata.clone()).collect();
+        let verdict = self.ticking(verify(tools, assembly, &extradata, out, self.cancel)).await?;
+        if !verdict.passed() {
+            let message = format!("the output was refused: {}", verdict.complaint());
+            return Err(Failure::permanent(message)
+                .advise("nothing was published; please report this with the source's details"));
+        }
+        self.seal(out, order.stage_path.is_some(), verdict).await
+    }
+
+    /// Shows signs of progress while `work` runs: each tool that it starts has
+    /// a time limit of its own.
+    async fn ticking<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(TICK) => self.meter.tick(),
+            }
+        }
+    }
+
+    async fn seal(
+        &self,
+        out: &Path,
+        stays: bool,
+        verdict: reelmill_core::check::Verdict,
+    ) -> Result<Finished, Failure> {
+        let fail = |e: std::io::Error| Failure::io(format!("write {}", out.display()), &e);
+        if stays {
+            files::sync(out).await.map_err(fail)?;
+            let sha512 = files::sha512(out).await.map_err(fail)?;
+            let bytes = tokio::fs::metadata(out).await.map_err(fail)?.len();
+            return Ok(Finished { blob: None, bytes, sha512, verdict });
+        }
+        let blob = self.worker.depot.keep(self.assignment, out, self.cancel).await?;
+        let (bytes, sha512) = (blob.bytes, blob.sha512.clone());
+        Ok(Finished { blob: Some(blob), bytes, sha512, verdict })
+    }
+}
+
+fn source<'a>(path: &'a Path, media: &'a MediaInfo, partial: bool) -> Source<'a> {
+    let (codec, pixel_format) = media
+        .video()
+        .map_or(("", ""), |(stream, info)| (stream.codec.as_str(), info.pixel_format.as_str()));
+    Source { path, start_micros: media.start_micros, codec, pixel_format, partial }
+}
+
+fn no_picture() -> EncodedFile {
+    EncodedFile { frames: 0, extradata: String::new(), pts: None }
+}
+
+/// All that is needed to plan: the probe, the packet index (or why there is
+/// none) and the bytes every reader needs.
+///
+/// # Errors
+/// When the source cannot be read or is not media.
+pub(crate) async fn analyse(
+    tools: &reelmill_media::tools::Tools,
+    path: &Path,
+    uncuttable: Option<Uncuttable>,
+    cancel: &CancellationToken,
+) -> Result<
+    (
+        MediaInfo,
+        Result<reelmill_core::packets::PacketIndex, Uncuttable>,
+        Vec<reelmill_core::chunk::ByteRange>,
+    ),
+    Failure,
+> {
+    let media = probe::probe(tools, path, cancel).await?;
+    let index = match (uncuttable, media.video()) {
+        (Some(reason), _) => Err(reason),
+        (None, None) => Err(Uncuttable::Empty),
+        (None, Some((stream, _))) => {
+            Ok(packets::index(tools, path, stream.index, cancel).await?)
+        }
+    };
+    let skeleton = layout::skeleton(path, &media.format).unwrap_or_default();
+    Ok((media, index, skeleton))
+}

@@ -1,0 +1,16 @@
+//! The worker: takes tasks from a [`TaskSource`](crate::task_source::TaskSource),
+//! does them with FFmpeg, reports. It knows nothing of who hands them out.
+
+mod depot;
+mod depot_http;
+mod depot_local;
+mod execute;
+mod run;
+mod scratch;
+
+pub(crate) use depot::Depot;
+pub(crate) use depot_http::HttpDepot;
+pub(crate) use depot_local::LocalDepot;
+pub(crate) use execute::analyse;
+pub(crate) use run::{Slot, Worker};
+pub(crate) use scratch::Scratch;

@@ -1,0 +1,335 @@
+//! The worker's loop: claim, do, report, until told to stop.
+
+use super::depot::Depot;
+use super::execute::execute;
+use crate::clock;
+use crate::task_source::{
+    Ask, Assignment, Done, Hello, Renewal, Report, SourceError, Standing, TaskSource, Terms,
+};
+use reelmill_core::error::{Failure, FailureClass};
+use reelmill_core::id::{SessionId, WorkerId};
+use reelmill_core::plan::Plan;
+use reelmill_core::schedule::{ProvenEncoder, WorkerFacts};
+use reelmill_media::progress::Progress;
+use reelmill_media::tools::Tools;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Longest a claim waits at the source before it is asked anew.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Longest pause between tries to reach a source that is away.
+const AWAY_PAUSE: Duration = Duration::from_secs(5);
+
+/// How often progress is told.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// What a slot is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// Encoding.
+    Encode,
+    /// Analysing, audio, finishing: beside the coordinator's blobs.
+    House,
+}
+
+/// Does tasks.
+pub(crate) struct Worker {
+    /// Where tasks come from.
+    pub(crate) source: Arc<dyn TaskSource>,
+    /// Where bytes come from and go to.
+    pub(crate) depot: Arc<dyn Depot>,
+    /// The tools.
+    pub(crate) tools: Tools,
+    /// Its id, the same over restarts.
+    pub(crate) id: WorkerId,
+    /// This run.
+    pub(crate) session: SessionId,
+    /// Its name for people.
+    pub(crate) name: String,
+    /// Encoders that were tried and work.
+    pub(crate) encoders: Vec<ProvenEncoder>,
+    /// Where temporary files go.
+    pub(crate) scratch: PathBuf,
+}
+
+/// How far a task is, told by the work and read by the renewer.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    units: AtomicU64,
+    rate_millis: AtomicU64,
+}
+
+impl Meter {
+    pub(super) fn set(&self, progress: &Progress) {
+        self.units.fetch_max(progress.frames, Ordering::Relaxed);
+        self.rate_millis.store((progress.fps * 1000.0) as u64, Ordering::Relaxed);
+    }
+
+    /// Notes that something happened, where there are no frames to count.
+    pub(super) fn tick(&self) {
+        self.units.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> (u64, f64) {
+        let rate = self.rate_millis.load(Ordering::Relaxed) as f64 / 1000.0;
+        (self.units.load(Ordering::Relaxed), rate)
+    }
+}
+
+impl Worker {
+    /// Works until `drain` (finish what is running) or `stop` (give it back),
+    /// then signs off.
+    ///
+    /// # Errors
+    /// When the source refuses this worker.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        slots: Vec<Slot>,
+        drain: CancellationToken,
+        stop: CancellationToken,
+    ) -> Result<(), Failure> {
+        let Some(terms) = self.join(&slots, &drain, &stop).await? else {
+            return Ok(());
+        };
+        let mut running = tokio::task::JoinSet::new();
+        for slot in slots {
+            let (worker, drain, stop) = (self.clone(), drain.clone(), stop.clone());
+            running.spawn(async move { worker.slot(slot, terms, drain, stop).await });
+        }
+        let mut outcome = Ok(());
+        while let Some(ended) = running.join_next().await {
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => {
+                    outcome = Err(failure);
+                    stop.cancel();
+                }
+                Err(error) => tracing::error!(%error, "a worker slot broke down"),
+            }
+        }
+        if let Err(error) = self.source.leave(self.id, self.session).await {
+            tracing::info!(%error, "could not sign off");
+        }
+        outcome
+    }
+
+    fn facts(&self, slot: Slot) -> WorkerFacts {
+        WorkerFacts {
+            id: self.id,
+            encoders: self.encoders.clone(),
+            house: slot == Slot::House,
+            encodes: slot == Slot::Encode,
+        }
+    }
+
+    async fn join(
+        &self,
+        slots: &[Slot],
+        drain: &CancellationToken,
+        stop: &CancellationToken,
+    ) -> Result<Option<Terms>, Failure> {
+        let encode = slots.iter().filter(|slot| **slot == Slot::Encode).count() as u32;
+        let facts = WorkerFacts {
+            house: slots.contains(&Slot::House),
+            encodes: encode > 0,
+            ..self.facts(Slot::Encode)
+        };
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let hello =
+            Hello { facts, name: self.name.clone(), session: self.session, slots: encode, version };
+        let mut pause = Pause::default();
+        loop {
+            match self.source.join(&hello).await {
+                Ok(terms) => return Ok(Some(terms)),
+                Err(SourceError::Refused(failure)) => return Err(failure),
+                Err(error) => tracing::warn!(%error, "cannot join yet; trying again"),
+            }
+            tokio::select! {
+                () = drain.cancelled() => return Ok(None),
+                () = stop.cancelled() => return Ok(None),
+                () = pause.wait() => {}
+            }
+        }
+    }
+
+    async fn slot(
+        &self,
+        slot: Slot,
+        terms: Terms,
+        drain: CancellationToken,
+        stop: CancellationToken,
+    ) -> Result<(), Failure> {
+        let ask = Ask { facts: self.facts(slot), session: self.session };
+        let mut pause = Pause::default();
+        loop {
+            let claimed = tokio::select! {
+                biased;
+                () = drain.cancelled() => return Ok(()),
+                () = stop.cancelled() => return Ok(()),
+                claimed = self.source.claim(&ask, PATIENCE) => claimed,
+            };
+            match claimed {
+                Ok(Some(assignment)) => {
+                    pause = Pause::default();
+                    self.work_on(assignment, terms, &stop).await?;
+                }
+                Ok(None) => pause = Pause::default(),
+                Err(SourceError::Refused(failure)) => return Err(failure),
+                Err(SourceError::Away(why)) => {
+                    pause.tell(&why);
+                    tokio::select! {
+                        () = drain.cancelled() => return Ok(()),
+                        () = stop.cancelled() => return Ok(()),
+                        () = pause.wait() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does one task and reports it, keeping its lease alive meanwhile.
+    async fn work_on(
+        &self,
+        assignment: Assignment,
+        terms: Terms,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let cancel = stop.child_token();
+        let meter = Arc::new(Meter::default());
+        let lost = Arc::new(AtomicBool::new(false));
+        let renewer = Renewer {
+            source: self.source.clone(),
+            worker: self.id,
+            every: TELL_EVERY.min(Duration::from_micros(terms.heartbeat.unsigned_abs())),
+            meter: meter.clone(),
+            lost: lost.clone(),
+            cancel: cancel.clone(),
+        };
+        let renewer = tokio::spawn(renewer.keep_alive(assignment.task, assignment.proof));
+        tracing::info!(task = %assignment.task, kind = assignment.kind.label(), "started");
+        let report = match execute(self, &assignment, &meter, &cancel).await {
+            Ok(report) => report,
+            Err(failure) if failure.class == FailureClass::Cancelled => Report::Released,
+            Err(failure) => Report::Failed { failure },
+        };
+        let outcome = if lost.load(Ordering::Relaxed) {
+            tracing::warn!(task = %assignment.task, "lost its lease; dropped the work");
+            Ok(())
+        } else {
+            self.tell(&assignment, report, stop).await
+        };
+        renewer.abort();
+        outcome
+    }
+
+    /// Reports until the answer is there, or nobody can be waiting any more.
+    async fn tell(
+        &self,
+        assignment: &Assignment,
+        report: Report,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let label = label(&report);
+        let done =
+            Done { task: assignment.task, proof: assignment.proof, worker: self.id, report };
+        let mut pause = Pause::default();
+        loop {
+            match self.source.report(&done).await {
+                Ok(Standing::Held) => {
+                    tracing::info!(task = %done.task, outcome = label, "reported");
+                    return Ok(());
+                }
+                Ok(Standing::Lost) => {
+                    tracing::warn!(task = %done.task, "report refused: the task is not ours any more");
+                    return Ok(());
+                }
+                Err(SourceError::Refused(failure)) => return Err(failure),
+                Err(SourceError::Away(why)) if stop.is_cancelled() => {
+                    tracing::warn!(task = %done.task, why, "could not report before stopping");
+                    return Ok(());
+                }
+                Err(SourceError::Away(why)) => pause.tell(&why),
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = pause.wait() => {}
+            }
+        }
+    }
+}
+
+fn label(report: &Report) -> &'static str {
+    match report {
+        Report::Analysed { plan, .. } => planned(plan),
+        Report::Done { .. } => "done",
+        Report::Failed { .. } => "failed",
+        Report::Released => "released",
+    }
+}
+
+fn planned(plan: &Plan) -> &'static str {
+    if plan.chunks().is_empty() { "planned in one piece" } else { "planned in chunks" }
+}
+
+/// Keeps one lease alive.
+struct Renewer {
+    source: Arc<dyn TaskSource>,
+    worker: WorkerId,
+    every: Duration,
+    meter: Arc<Meter>,
+    lost: Arc<AtomicBool>,
+    cancel: CancellationToken,
+}
+
+impl Renewer {
+    /// Renews until aborted or until the lease is lost. While the source is
+    /// away the work goes on: its result is fenced by the epoch, so that at
+    /// worst it is done twice.
+    async fn keep_alive(
+        self,
+        task: reelmill_core::id::TaskId,
+        proof: reelmill_core::lease::LeaseProof,
+    ) {
+        let mut tick = tokio::time::interval(self.every);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tick.tick().await;
+        loop {
+            tick.tick().await;
+            let (progress, rate) = self.meter.read();
+            let renewal = Renewal { task, proof, worker: self.worker, progress, rate };
+            match self.source.renew(&renewal).await {
+                Ok(Standing::Held) => {}
+                Ok(Standing::Lost) | Err(SourceError::Refused(_)) => {
+                    self.lost.store(true, Ordering::Relaxed);
+                    self.cancel.cancel();
+                    return;
+                }
+                Err(SourceError::Away(why)) => tracing::debug!(%task, why, "cannot renew"),
+            }
+        }
+    }
+}
+
+/// Growing pauses with jitter between tries to reach a source that is away.
+#[derive(Debug, Default)]
+struct Pause {
+    tries: u32,
+}
+
+impl Pause {
+    fn tell(&self, why: &str) {
+        if self.tries == 0 {
+            tracing::warn!(why, "the coordinator does not answer; trying again");
+        }
+    }
+
+    async fn wait(&mut self) {
+        self.tries = self.tries.saturating_add(1);
+        let most = AWAY_PAUSE.min(Duration::from_millis(200) * self.tries.min(30));
+        tokio::time::sleep(most.mul_f64(0.5 + 0.5 * clock::chance())).await;
+    }
+}

@@ -1,0 +1,103 @@
+//! Every real file we have, through cut, encode, stitch and verify, judged by
+//! an independent decode.
+
+use super::judge::{Decoded, decode, same_frames};
+use super::support::{Place, Ran, long, media};
+use std::fmt::Write;
+use std::path::Path;
+
+/// What the manifest says of a file.
+struct Entry {
+    file: String,
+    clean: bool,
+}
+
+const CATEGORIES: [&str; 6] = ["bench", "container", "timing", "interlace_gop", "geometry", "tracks"];
+
+/// Longer files are left to the long run, seconds.
+const SHORT: f64 = 60.0;
+
+fn manifest(folder: &Path) -> Vec<Entry> {
+    let text = std::fs::read_to_string(folder.join("MANIFEST.tsv")).unwrap();
+    let mut rows = text.lines();
+    let header: Vec<&str> = rows.next().unwrap().split('\t').collect();
+    let column = |name: &str| header.iter().position(|have| *have == name).unwrap();
+    let (file, duration, streams, verdict) =
+        (column("file"), column("duration_s"), column("streams"), column("decode"));
+    rows.map(|row| row.split('\t').collect::<Vec<_>>())
+        .filter(|row| CATEGORIES.iter().any(|c| row[file].starts_with(&format!("{c}/"))))
+        .filter(|row| row[streams].contains(":v:"))
+        .filter(|row| long() || row[duration].parse::<f64>().is_ok_and(|d| d <= SHORT))
+        .map(|row| Entry { file: row[file].to_owned(), clean: row[verdict] == "ok" })
+        .collect()
+}
+
+/// Converts one file; yields a row of the table, or what is wrong.
+fn judge(input: &Path, source: &Decoded, format: &str, chunk: &str) -> Result<String, String> {
+    let place = Place::new();
+    let output = place.path(&format!("out.{format}"));
+    let mut command = place.reelmill();
+    command.arg("convert").arg(input).arg("-o").arg(&output);
+    let preset = if format == "mkv" { "lossless" } else { "h264" };
+    command.args(["--preset", preset, "--chunk-seconds", chunk, "--json"]);
+    if preset == "h264" {
+        command.args(["--set", "speed=ultrafast", "--set", "crf=20"]);
+    }
+    let ran = Ran::of(&mut command);
+    if ran.code != 0 {
+        let told = ran.events().pop().unwrap_or_default();
+        let message = told["failure"]["message"].as_str().unwrap_or("no message").to_owned();
+        return match ran.code {
+            3 => Ok(format!("refused: {message}")),
+            code => Err(format!("exit {code}: {message} {}", ran.err)),
+        };
+    }
+    let events = ran.events();
+    let planned: Vec<_> = events.iter().filter(|e| e["event"] == "planned").collect();
+    let chunks = planned.last().map_or(1, |e| e["chunks"].as_u64().unwrap_or(1));
+    let whole = planned.last().and_then(|e| e["whole_reason"].as_str().map(str::to_owned));
+    let tolerance = if format == "mkv" { 0.001 } else { 0.000_02 };
+    let output = decode(&output, None);
+    let (source, output) = (relative(source), relative(&output));
+    same_frames(&source, &output, tolerance, preset == "lossless")?;
+    let how = whole.map_or(format!("{chunks} chunks"), |reason| format!("whole: {reason}"));
+    Ok(format!("exact, {} frames, {how}", source.frames.len()))
+}
+
+/// Times relative to the first frame: where a container's clock starts differs.
+fn relative(decoded: &Decoded) -> Decoded {
+    let first = decoded.frames.first().map_or(0.0, |frame| frame.time);
+    let frames = decoded.frames.iter().cloned();
+    let frames = frames.map(|mut frame| {
+        frame.time -= first;
+        frame
+    });
+    Decoded { frames: frames.collect(), errors: decoded.errors }
+}
+
+#[test]
+fn every_real_file_is_exact_or_refused_with_a_reason() {
+    let Some(folder) = media("the media corpus") else { return };
+    let lengths: &[&str] = if long() { &["5", "2"] } else { &["2"] };
+    let formats: &[&str] = if long() { &["mkv", "mp4"] } else { &["mkv"] };
+    let (mut rows, mut wrong) = (0, String::new());
+    for entry in manifest(&folder) {
+        let input = folder.join(&entry.file);
+        assert!(input.is_file(), "{} is missing", input.display());
+        let source = decode(&input, None);
+        for format in formats {
+            for chunk in lengths {
+                let row = judge(&input, &source, format, chunk);
+                let text = row.clone().unwrap_or_else(|why| format!("WRONG: {why}"));
+                println!("{:<60} {format} {chunk}s  {text}", entry.file);
+                rows += 1;
+                let refused = row.as_ref().is_ok_and(|text| text.starts_with("refused"));
+                if row.is_err() || (refused && entry.clean && source.errors == 0) {
+                    writeln!(wrong, "{} {format} {chunk}s: {text}", entry.file).unwrap();
+                }
+            }
+        }
+    }
+    assert!(rows > 50, "the manifest lists more files than {rows}");
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
