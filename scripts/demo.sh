@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/farm.sh
 
 input="${1:-}"
-folder="$PWD/demo-output"
+folder=demo-output
 lease=3       # seconds after which a silent worker loses its chunk
 speed=slow    # of x264: slow enough to watch
 
@@ -33,7 +33,7 @@ heading() { printf '\n%s%s%s\n' "$bold" "$1" "$plain"; }
 
 # Six scenes of twelve seconds with cuts between them, and sound.
 make_film() {
-  local mandelbrot="mandelbrot=s=640x360:r=24:end_pts=700" tone="exp(-2*mod(t,1))*0.2*sin(2*PI*t"
+  local mandelbrot="mandelbrot=s=640x360:r=24:end_pts=700" tone="0.2*exp(-2*mod(t,1))*sin(2*PI*t"
   ffmpeg -nostdin -hide_banner -loglevel error -y \
     -f lavfi -i "testsrc2=s=640x360:r=24" \
     -f lavfi -i "life=s=160x90:r=24:mold=12:ratio=0.1:seed=7:life_color=#ffd27f:death_color=#803030:mold_color=#102038,scale=640:360:flags=bicubic" \
@@ -41,7 +41,7 @@ make_film() {
     -f lavfi -i "$mandelbrot:end_scale=0.004" \
     -f lavfi -i "smptehdbars=s=640x360:r=24,rotate=t/2:c=#202020,gblur=sigma=1" \
     -f lavfi -i "$mandelbrot:start_x=-0.7436:start_y=0.1318:start_scale=0.02:end_scale=0.002" \
-    -f lavfi -i "aevalsrc=$tone*(220+110*floor(mod(t\,6))))|$tone*(165+55*floor(mod(t\,4)))):s=48000:d=72" \
+    -f lavfi -i "aevalsrc='$tone*(220+110*floor(mod(t,6))))|$tone*(165+55*floor(mod(t,4))))':s=48000:d=72" \
     -filter_complex "$(for n in 0 1 2 3 4 5; do printf '[%d]trim=duration=12,format=yuv420p,setsar=1[s%d];' $n $n; done)
       [s0][s1][s2][s3][s4][s5]concat=n=6[v]" \
     -map '[v]' -map 6:a -c:v libx264 -preset veryfast -crf 20 -g 96 -c:a aac -b:a 128k \
@@ -51,7 +51,8 @@ make_film() {
 # Seconds and "WIDTHxHEIGHT" of the film "$1".
 film_facts() {
   ffprobe -v error -select_streams V:0 -show_entries stream=width,height:format=duration \
-    -of default=nw=1 "$1" | awk -F= '{ f[$1] = $2 } END { print f["duration"], f["width"] "x" f["height"] }'
+    -of default=nw=1 "$1" |
+    awk -F= '{ f[$1] = $2 } END { printf "%.1f %sx%s", f["duration"], f["width"], f["height"] }'
 }
 
 # Decodes the film "$1": number and time (ms after the first) of each frame, and
@@ -81,6 +82,7 @@ show() {
     esac
     sum=$((sum + done)) all=$((all + total))
   done <<<"$1"
+  if [ -z "$busy" ] && [ "$sum" = "$all" ]; then busy="   stitching and verifying"; fi
   local bar
   bar="$(printf '  %s  [%s] %3d %%%s' "$(elapsed)" "$line" "$((all > 0 ? sum * 100 / all : 0))" "$busy")"
   if [ $terminal = yes ]; then
@@ -104,7 +106,7 @@ follow() {
     if [ -n "$chunks" ]; then show "$chunks"; fi
     while read -r task state worker done total attempts lost; do
       if [ -z "$killed" ] && [ "$state" = leased ] && [ $((finished * 3)) -ge $((all - 2)) ] &&
-        [ "$done" -gt 0 ] && [ $((done * 10)) -le $((total * 6)) ]; then
+        [ $((done * 5)) -ge "$total" ] && [ $((done * 3)) -le $((total * 2)) ] && [ "$done" -gt 0 ]; then
         killed=$task victim=$worker
         kill -KILL "${farm_pid[$victim]}"
         wait "${farm_pid[$victim]}" 2>/dev/null || true
@@ -206,7 +208,7 @@ farm_wait_workers 2
 names="$(farm_workers | tr '\n' ' ')"
 
 heading "The farm"
-fact film "$input ($seconds s, $size)"
+fact film "$input: $seconds s, $size"
 fact coordinator "$farm_url; a worker that is silent for $lease s loses its chunk"
 fact workers "anna and bert, one encoder each; they get their bytes of the film over HTTP"
 

@@ -128,6 +128,7 @@ fn library(stderr: &[String]) -> String {
 mod tests {
     use super::*;
     use crate::fixture;
+    use reelmill_core::error::FailureClass;
     use std::collections::BTreeSet;
 
     #[tokio::test]
@@ -145,20 +146,25 @@ mod tests {
         assert!(trials[4].outcome.is_ok(), "{trials:?}");
     }
 
-    #[cfg(unix)]
     #[tokio::test]
-    async fn an_encoder_that_is_not_built_in_says_so() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let dir = tempfile::tempdir().unwrap();
-        let poor = dir.path().join("ffmpeg");
-        let script = "#!/bin/sh\necho \"Unknown encoder 'libx265'\" >&2\nexit 1\n";
-        std::fs::write(&poor, script).unwrap();
-        std::fs::set_permissions(&poor, std::fs::Permissions::from_mode(0o755)).unwrap();
+    async fn an_encoder_that_does_not_work_says_why() {
         let mut tools = fixture::tools().await;
-        tools.ffmpeg = poor;
+        tools.ffmpeg = "/nowhere/ffmpeg".into();
         let trial = prove(&tools, VideoEncoder::X265, &CancellationToken::new()).await;
         let reason = trial.outcome.unwrap_err();
-        assert!(reason.contains("Unknown encoder 'libx265'"), "{reason}");
+        assert!(reason.contains("cannot start /nowhere/ffmpeg"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn ffmpeg_without_an_encoder_is_the_machines_fault() {
+        let failure = ToolCommand::new(&fixture::tools().await.ffmpeg)
+            .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=s=64x64", "-frames:v", "1"])
+            .args(["-c:v", "libnothing", "-f", "null", "-"])
+            .run(&CancellationToken::new())
+            .await
+            .unwrap_err();
+        assert_eq!(failure.class, FailureClass::Environment);
+        assert!(failure.message.contains("libnothing"), "{failure}");
     }
 
     #[test]

@@ -7,25 +7,19 @@
 
 mod diagnose;
 mod lines;
+mod pump;
 mod spawn;
 
 pub(crate) use diagnose::plain;
 
-use crate::progress::Pulse;
 use lines::{Lines, Tail};
+use pump::{Life, Sink, Stop};
 use reelmill_core::error::{Failure, FailureClass};
-use spawn::{Running, Start};
+use spawn::Start;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-/// How long a tool's pipes may stay open after it has ended, held by processes
-/// that it left behind.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// Lines of standard error that are kept.
 const STDERR_LINES: usize = 200;
@@ -78,24 +72,6 @@ impl ToolExit {
             Some(failure) => Err(failure),
         }
     }
-}
-
-/// Takes standard output line by line.
-type OnLine<'a> = &'a mut (dyn FnMut(&str) + Send);
-
-/// Where standard output goes.
-enum Sink<'a> {
-    Keep { bytes: Vec<u8>, limit: usize },
-    Lines { lines: Lines, on_line: OnLine<'a> },
-}
-
-/// Why a run was stopped before its end.
-enum Stop {
-    Cancelled,
-    Stalled,
-    Overtime,
-    TooMuch,
-    Io(std::io::Error),
 }
 
 impl ToolCommand {
@@ -194,7 +170,7 @@ impl ToolCommand {
     pub async fn run_lines(
         self,
         cancel: &CancellationToken,
-        on_line: OnLine<'_>,
+        on_line: pump::OnLine<'_>,
     ) -> Result<ToolOutput, Failure> {
         self.run_lines_any(cancel, on_line).await?.success()
     }
@@ -206,7 +182,7 @@ impl ToolCommand {
     pub async fn run_lines_any(
         self,
         cancel: &CancellationToken,
-        on_line: OnLine<'_>,
+        on_line: pump::OnLine<'_>,
     ) -> Result<ToolExit, Failure> {
         let lines = Lines::new(STDOUT_LINE_BYTES);
         self.drive(Sink::Lines { lines, on_line }, cancel).await
@@ -226,8 +202,8 @@ impl ToolCommand {
             .map_err(|error| diagnose::cannot_start(&self.program, self.line(), &error))?;
         let mut tail = Tail::new(STDERR_LINES, STDERR_LINE_BYTES);
         let ended = {
-            let life = Mutex::new(Life::now());
-            let work = work(&mut running, &mut sink, &mut tail, &life);
+            let life = Life::now();
+            let work = pump::work(&mut running, &mut sink, &mut tail, &life);
             tokio::select! {
                 ended = work => ended,
                 stop = self.watch(&life, cancel) => Err(stop),
@@ -248,7 +224,7 @@ impl ToolCommand {
     }
 
     /// Ends when the run must be stopped.
-    async fn watch(&self, life: &Mutex<Life>, cancel: &CancellationToken) -> Stop {
+    async fn watch(&self, life: &Life, cancel: &CancellationToken) -> Stop {
         let overtime = async {
             match self.limit {
                 Some(limit) => tokio::time::sleep(limit).await,
@@ -257,7 +233,7 @@ impl ToolCommand {
         };
         let stalled = async {
             match self.stall {
-                Some(silence) => wait_for_silence(life, silence).await,
+                Some(silence) => life.wait_for_silence(silence).await,
                 None => std::future::pending().await,
             }
         };
@@ -309,114 +285,6 @@ impl ToolCommand {
         let failure =
             (status != 0).then(|| diagnose::failed(&self.program, self.line(), status, said));
         ToolExit { output: ToolOutput { stdout, stderr }, status, failure }
-    }
-}
-
-/// When the tool last showed that it is alive.
-struct Life {
-    last: Instant,
-    pulse: Pulse,
-}
-
-impl Life {
-    fn now() -> Self {
-        Self { last: Instant::now(), pulse: Pulse::default() }
-    }
-}
-
-fn beat(life: &Mutex<Life>, line: Option<&str>) {
-    let mut life = life.lock().unwrap_or_else(PoisonError::into_inner);
-    if line.is_none_or(|line| life.pulse.beats(line)) {
-        life.last = Instant::now();
-    }
-}
-
-async fn wait_for_silence(life: &Mutex<Life>, silence: Duration) {
-    loop {
-        let last = life.lock().unwrap_or_else(PoisonError::into_inner).last;
-        let due = last + silence;
-        if Instant::now() >= due {
-            return;
-        }
-        tokio::time::sleep_until(due).await;
-    }
-}
-
-/// Reads both pipes until the tool has ended; its exit status.
-async fn work(
-    running: &mut Running,
-    sink: &mut Sink<'_>,
-    tail: &mut Tail,
-    life: &Mutex<Life>,
-) -> Result<i32, Stop> {
-    let (stdout, stderr) = running.pipes();
-    let reading = async {
-        tokio::try_join!(read_stdout(stdout, sink, life), read_stderr(stderr, tail, life))
-    };
-    tokio::pin!(reading);
-    tokio::select! {
-        biased;
-        read = &mut reading => {
-            read?;
-            running.wait().await.map_err(Stop::Io)
-        }
-        ended = running.wait() => {
-            let status = ended.map_err(Stop::Io)?;
-            if let Ok(read) = tokio::time::timeout(DRAIN, &mut reading).await {
-                read?;
-            }
-            Ok(status)
-        }
-    }
-}
-
-async fn read_stdout(
-    mut pipe: impl AsyncRead + Unpin,
-    sink: &mut Sink<'_>,
-    life: &Mutex<Life>,
-) -> Result<(), Stop> {
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let read = pipe.read(&mut buffer).await.map_err(Stop::Io)?;
-        let bytes = &buffer[..read];
-        match sink {
-            Sink::Keep { limit, bytes: kept } if kept.len() + read > *limit => {
-                return Err(Stop::TooMuch);
-            }
-            Sink::Keep { bytes: kept, .. } => {
-                kept.extend_from_slice(bytes);
-                beat(life, None);
-            }
-            Sink::Lines { lines, on_line } => {
-                let mut take = |line: &str| {
-                    beat(life, Some(line));
-                    on_line(line);
-                };
-                lines.push(bytes, &mut take);
-                if read == 0 {
-                    lines.finish(&mut take);
-                }
-            }
-        }
-        if read == 0 {
-            return Ok(());
-        }
-    }
-}
-
-async fn read_stderr(
-    mut pipe: impl AsyncRead + Unpin,
-    tail: &mut Tail,
-    life: &Mutex<Life>,
-) -> Result<(), Stop> {
-    let mut buffer = vec![0; 16 * 1024];
-    loop {
-        let read = pipe.read(&mut buffer).await.map_err(Stop::Io)?;
-        if read == 0 {
-            return Ok(());
-        }
-        beat(life, None);
-        tail.push(&buffer[..read]);
     }
 }
 

@@ -65,7 +65,7 @@ pub async fn verify(
     let seams = seams::decode(tools, &measured, out, cancel).await?;
     checks.push(seams.check());
     checks.push(pictures::compare(tools, &measured, &seams, cancel).await?);
-    checks.extend(sound::checks(&measured));
+    checks.extend(sound::checks(tools, &measured, cancel).await?);
     checks.extend(streams::checks(&measured));
     checks.push(measured.duration());
     Ok(Verdict { checks })

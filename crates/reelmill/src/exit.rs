@@ -39,6 +39,7 @@ impl Ending {
 
     /// The input cannot be converted.
     pub(crate) fn input(failure: Failure) -> Self {
+        let failure = Failure { class: FailureClass::Input, ..failure };
         Self { exit: Exit::Input, failure }
     }
 }

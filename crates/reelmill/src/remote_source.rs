@@ -189,8 +189,11 @@ impl TaskSource for RemoteSource {
             })
         };
         let call = async |mut client: Client, request| client.report(request).await;
-        let told = message(&done.report).map_err(source_error)?;
-        let answer = match self.call(told, ANSWER_TIME, call).await {
+        let told = match message(&done.report) {
+            Ok(told) => self.call(told, ANSWER_TIME, call).await,
+            Err(status) => Err(status),
+        };
+        let answer = match told {
             // A report that can never be sent must not be tried for ever: the
             // task fails instead.
             Err(status) if is_unsendable(&status) => {

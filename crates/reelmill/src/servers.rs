@@ -119,7 +119,7 @@ impl CallError {
     /// The same as a failure.
     pub(crate) fn failure(self) -> Failure {
         match self {
-            Self::Away(why) => Failure::transient(format!("no server answers: {why}"))
+            Self::Away(why) => Failure::transient(format!("no server answers ({why})"))
                 .advise("check its address (--server) and that 'reelmill serve' runs there"),
             Self::Refused(failure) | Self::Problem { failure, .. } => failure,
         }
@@ -186,7 +186,8 @@ impl Servers {
                 }
                 Err(error) => {
                     let connected = !error.is_connect();
-                    last = CallError::Away(tell(&error));
+                    let place = self.urls.get(at).map(Url::as_str).unwrap_or_default();
+                    last = CallError::Away(format!("{place}: {}", tell(&error)));
                     if connected {
                         return Err(last);
                     }
@@ -248,18 +249,14 @@ async fn whole(mut response: Response, most: usize) -> Result<Vec<u8>, CallError
     Ok(all)
 }
 
-/// An error with its causes, without the address, which may hold ids.
+/// What is at the bottom of an error: the layers above only say that something
+/// below them failed.
 pub(crate) fn tell(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
+    let mut deepest = error;
+    while let Some(cause) = deepest.source() {
+        deepest = cause;
     }
-    text
+    deepest.to_string()
 }
 
 /// How long to keep trying: up to a limit since the last success, with growing,
@@ -321,7 +318,7 @@ mod tests {
         assert!(bearer("a\nb").is_err());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn patience_ends_at_its_limit() {
         let mut patience = Patience::new(Duration::ZERO);
         assert!(!patience.wait().await);

@@ -104,11 +104,11 @@ pub fn output_colour(encode: &VideoEncode, source_pixels: &str) -> Colour {
 
 /// Options that state a colour description; also understood when copying.
 pub(super) fn colour(args: Args, colour: &Colour) -> Args {
-    args.maybe("-color_range:v", named(&colour.range, RANGES))
-        .maybe("-colorspace:v", named(&colour.space, SPACES))
-        .maybe("-color_trc:v", named(&colour.transfer, TRANSFERS))
-        .maybe("-color_primaries:v", named(&colour.primaries, PRIMARIES))
-        .maybe("-chroma_sample_location:v", named(&colour.chroma_location, LOCATIONS))
+    args.maybe("-color_range:v:0", named(&colour.range, RANGES))
+        .maybe("-colorspace:v:0", named(&colour.space, SPACES))
+        .maybe("-color_trc:v:0", named(&colour.transfer, TRANSFERS))
+        .maybe("-color_primaries:v:0", named(&colour.primaries, PRIMARIES))
+        .maybe("-chroma_sample_location:v:0", named(&colour.chroma_location, LOCATIONS))
 }
 
 /// FFmpeg's options take these names and no others; they are what it prints,

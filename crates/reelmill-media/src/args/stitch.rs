@@ -118,8 +118,8 @@ fn picture(args: Args, container: Container, video: &StitchVideo<'_>) -> Args {
     let mut args = colour(args.words("-c:0 copy"), video.colour);
     args = match video.field_order {
         FieldOrder::Progressive => args,
-        FieldOrder::TopFirst => args.words("-field_order:v tt"),
-        FieldOrder::BottomFirst => args.words("-field_order:v bb"),
+        FieldOrder::TopFirst => args.words("-field_order:v:0 tt"),
+        FieldOrder::BottomFirst => args.words("-field_order:v:0 bb"),
     };
     if video.codec == "hevc" && matches!(container, Container::Mp4 | Container::Mov) {
         args = args.words("-tag:0 hvc1");
@@ -152,7 +152,8 @@ fn described(mut args: Args, at: usize, tags: &Metadata, flags: Option<&[String]
     }
 }
 
-/// What makes times exact in each container.
+/// What makes times exact in each container. FLAC in MP4 counts as
+/// experimental in older releases.
 fn format(args: Args, container: Container, base: TimeBase) -> Args {
     match container {
         Container::Mkv => args.words(
@@ -164,7 +165,7 @@ fn format(args: Args, container: Container, base: TimeBase) -> Args {
             args.words("-movflags +faststart")
                 .option("-video_track_timescale", &scale)
                 .option("-movie_timescale", &scale)
-                .words("-fflags +bitexact -f")
+                .words("-strict experimental -fflags +bitexact -f")
                 .arg(container.name())
         }
     }

@@ -1,5 +1,6 @@
 use super::*;
 use std::path::PathBuf;
+use tokio::time::Instant;
 
 fn sh(script: &str) -> ToolCommand {
     ToolCommand::new(Path::new("/bin/sh")).args(["-c", script])

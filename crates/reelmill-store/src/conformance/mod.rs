@@ -8,6 +8,7 @@ mod model;
 mod queue;
 mod records;
 mod restart;
+mod perf_tmp;
 mod rollup;
 
 use crate::{MemoryStore, SqliteStore};

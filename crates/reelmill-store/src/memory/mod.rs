@@ -4,10 +4,10 @@
 mod store;
 
 use crate::error::{ApplyError, StoreError};
+use crate::place::{self, Place};
 use crate::records::{
     Applied, BlobRecord, HistoryEntry, JobFilter, KeyRecord, Renewal, WorkerRecord,
 };
-use crate::place::{self, Place};
 use crate::rollup::{self, Note, Outcome};
 use reelmill_core::id::{BlobId, JobId, TaskId, WorkerId};
 use reelmill_core::job::{Job, Step};

@@ -2,11 +2,11 @@
 
 use super::{MemoryStore, Row};
 use crate::error::{ApplyError, StoreError};
+use crate::place;
 use crate::records::{
     Applied, BlobRecord, HistoryEntry, JobFilter, KeyRecord, NewJob, Renewal, Submitted,
     WorkerRecord, WorkerState,
 };
-use crate::place;
 use crate::rollup::{self, Note};
 use crate::store::Store;
 use async_trait::async_trait;

@@ -35,19 +35,30 @@ pub(super) async fn list(
         Some(id) => Some((created(db, id).await?, id)),
         None => None,
     };
+    let rows = statement(filter, after).build().fetch_all(db).await.map_err(fault)?;
+    rows.iter().map(|row| doc(row, 0, "a job")).collect()
+}
+
+/// One branch for each state, each in the order of its index: none reads more
+/// rows than it yields.
+pub(super) fn statement(
+    filter: &JobFilter,
+    after: Option<(Timestamp, JobId)>,
+) -> QueryBuilder<Sqlite> {
+    let mut states: Vec<Option<JobState>> = filter.states.iter().copied().map(Some).collect();
+    states.sort_unstable();
+    states.dedup();
+    if states.is_empty() {
+        states.push(None);
+    }
     let mut query = QueryBuilder::new("SELECT doc FROM (");
-    // One branch a state, each in the order of its index: no branch reads more
-    // rows than it yields.
-    let states: Vec<_> = filter.states.iter().map(Some).collect();
-    let branches = if states.is_empty() { vec![None] } else { states };
-    for (at, state) in branches.into_iter().enumerate() {
-        query.push(if at == 0 { "SELECT * FROM (" } else { " UNION SELECT * FROM (" });
-        branch(&mut query, filter, state.copied(), after);
+    for (at, state) in states.into_iter().enumerate() {
+        query.push(if at == 0 { "SELECT * FROM (" } else { " UNION ALL SELECT * FROM (" });
+        branch(&mut query, filter, state, after);
         query.push(")");
     }
     query.push(") ORDER BY created DESC, id DESC LIMIT ").push_bind(filter.limit);
-    let rows = query.build().fetch_all(db).await.map_err(fault)?;
-    rows.iter().map(|row| doc(row, 0, "a job")).collect()
+    query
 }
 
 fn branch(
@@ -100,4 +111,3 @@ pub(super) async fn counts(
     };
     rows.iter().map(count).collect()
 }
-

@@ -13,33 +13,39 @@ use sqlx::{Row, SqliteConnection};
 use std::cmp::Reverse;
 
 /// The first tasks of one group that can be claimed.
-pub(super) const READY: &str = "SELECT tasks.rank, tasks.due, tasks.rowid, tasks.pin, jobs.priority, jobs.created,
+pub(super) const READY: &str =
+    "SELECT tasks.rank, tasks.due, tasks.rowid, tasks.pin, jobs.priority, jobs.created,
                     tasks.doc
              FROM tasks CROSS JOIN jobs ON jobs.id = tasks.job
              WHERE tasks.state = 'ready' AND tasks.class = ? AND tasks.pin = ? AND tasks.due <= ?
              ORDER BY tasks.rank, tasks.weight DESC, tasks.due, tasks.rowid LIMIT ?";
 
 /// Each (class, pin) of tasks that are ready, jumping through the index.
+/// (A comparison of both at once would walk over all that are alike.)
 pub(super) const GROUPS: &str = "WITH RECURSIVE found (class, pin) AS (
              SELECT * FROM (SELECT class, pin FROM tasks WHERE state = 'ready'
                             ORDER BY class, pin LIMIT 1)
              UNION ALL
              SELECT next.class, next.pin FROM found CROSS JOIN tasks AS next
-             WHERE next.rowid = (
-                 SELECT rowid FROM tasks WHERE state = 'ready'
-                 AND (class, pin) > (+found.class, +found.pin)
-                 ORDER BY class, pin LIMIT 1))
+             WHERE next.rowid = ifnull(
+                 (SELECT rowid FROM tasks
+                  WHERE state = 'ready' AND class = found.class AND pin > found.pin
+                  ORDER BY class, pin LIMIT 1),
+                 (SELECT rowid FROM tasks WHERE state = 'ready' AND class > found.class
+                  ORDER BY class, pin LIMIT 1)))
          SELECT class, pin FROM found";
 
 /// Leased tasks, those due first, first.
-pub(super) const LEASED: &str = "SELECT doc FROM tasks WHERE state = 'leased' ORDER BY due, rowid LIMIT ?";
+pub(super) const LEASED: &str =
+    "SELECT doc FROM tasks WHERE state = 'leased' ORDER BY due, rowid LIMIT ?";
 
 /// Tasks that a worker holds.
 pub(super) const HELD: &str = "SELECT doc FROM tasks WHERE state = 'leased' AND worker = ?
          ORDER BY job, generation, number";
 
 /// Leased tasks whose lease may have ended.
-pub(super) const DUE: &str = "SELECT job, generation, number FROM tasks WHERE state = 'leased' AND due <= ?
+pub(super) const DUE: &str =
+    "SELECT job, generation, number FROM tasks WHERE state = 'leased' AND due <= ?
          ORDER BY due, rowid LIMIT ?";
 
 /// Failed tasks of running jobs.
@@ -68,16 +74,14 @@ pub(super) async fn ready(
 ) -> Result<Vec<Candidate>, StoreError> {
     let mut found = Vec::new();
     for (class, pin) in groups(db).await? {
-        let rows = sqlx::query(
-            READY,
-        )
-        .bind(class)
-        .bind(pin)
-        .bind(now.0)
-        .bind(limit)
-        .fetch_all(&mut *db)
-        .await
-        .map_err(fault)?;
+        let rows = sqlx::query(READY)
+            .bind(class)
+            .bind(pin)
+            .bind(now.0)
+            .bind(limit)
+            .fetch_all(&mut *db)
+            .await
+            .map_err(fault)?;
         for row in &rows {
             found.push(candidate(row)?);
         }
@@ -88,12 +92,7 @@ pub(super) async fn ready(
 
 /// Each (class, pin) of tasks that are ready, jumping through the index.
 async fn groups(db: &mut SqliteConnection) -> Result<Vec<(String, String)>, StoreError> {
-    let rows = sqlx::query(
-        GROUPS,
-    )
-    .fetch_all(db)
-    .await
-    .map_err(fault)?;
+    let rows = sqlx::query(GROUPS).fetch_all(db).await.map_err(fault)?;
     let group = |row: &SqliteRow| Ok((row.try_get(0)?, row.try_get(1)?));
     rows.iter().map(group).collect::<Result<_, _>>().map_err(fault)
 }
@@ -110,8 +109,7 @@ fn candidate(row: &SqliteRow) -> Result<(Order, Candidate), StoreError> {
 }
 
 pub(super) async fn leased(db: &mut SqliteConnection, limit: u32) -> Result<Vec<Task>, StoreError> {
-    let query =
-        sqlx::query(LEASED);
+    let query = sqlx::query(LEASED);
     let rows = query.bind(limit).fetch_all(db).await.map_err(fault)?;
     rows.iter().map(|row| doc(row, 0, "a task")).collect()
 }
@@ -120,9 +118,7 @@ pub(super) async fn held(
     db: &mut SqliteConnection,
     worker: WorkerId,
 ) -> Result<Vec<Task>, StoreError> {
-    let query = sqlx::query(
-        HELD,
-    );
+    let query = sqlx::query(HELD);
     let rows = query.bind(bytes(worker.0)).fetch_all(db).await.map_err(fault)?;
     rows.iter().map(|row| doc(row, 0, "a task")).collect()
 }
@@ -132,25 +128,12 @@ pub(super) async fn due(
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<TaskId>, StoreError> {
-    let rows = sqlx::query(
-        DUE,
-    )
-    .bind(now.0)
-    .bind(limit)
-    .fetch_all(db)
-    .await
-    .map_err(fault)?;
+    let rows = sqlx::query(DUE).bind(now.0).bind(limit).fetch_all(db).await.map_err(fault)?;
     rows.iter().map(|row| task_id(row, 0)).collect()
 }
 
 pub(super) async fn stuck(db: &mut SqliteConnection, limit: u32) -> Result<Vec<Task>, StoreError> {
-    let rows = sqlx::query(
-        STUCK,
-    )
-    .bind(limit)
-    .fetch_all(db)
-    .await
-    .map_err(fault)?;
+    let rows = sqlx::query(STUCK).bind(limit).fetch_all(db).await.map_err(fault)?;
     rows.iter().map(|row| doc(row, 0, "a task")).collect()
 }
 
@@ -158,13 +141,8 @@ pub(super) async fn next_due(
     db: &mut SqliteConnection,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let next: Option<i64> = sqlx::query_scalar(
-        NEXT_DUE,
-    )
-    .bind(now.0)
-    .fetch_one(db)
-    .await
-    .map_err(fault)?;
+    let next: Option<i64> =
+        sqlx::query_scalar(NEXT_DUE).bind(now.0).fetch_one(db).await.map_err(fault)?;
     Ok(next.map(Timestamp))
 }
 
@@ -198,12 +176,6 @@ pub(super) async fn extend(
         lines.push((job, id.generation, id.number, due, encode(task)?));
     }
     // The subquery finds each row by its key; the update goes by row number.
-    sqlx::query(
-        EXTEND,
-    )
-    .bind(encode(&lines)?)
-    .execute(db)
-    .await
-    .map_err(fault)?;
+    sqlx::query(EXTEND).bind(encode(&lines)?).execute(db).await.map_err(fault)?;
     Ok(())
 }

@@ -3,8 +3,8 @@
 use super::rows::{bytes, doc, encode, fault, task_id, unword, whole, word};
 use super::{jobs, queue};
 use crate::error::{ApplyError, StoreError};
-use crate::records::{Applied, Renewal};
 use crate::place;
+use crate::records::{Applied, Renewal};
 use crate::rollup;
 use reelmill_core::id::{JobId, TaskId};
 use reelmill_core::job::{Job, Step};
@@ -26,10 +26,12 @@ pub(super) const PAIRS: &str = "WITH RECURSIVE pairs (stage, state) AS (
                             ORDER BY stage, state LIMIT 1)
              UNION ALL
              SELECT next.stage, next.state FROM pairs CROSS JOIN tasks AS next
-             WHERE next.rowid = (
-                 SELECT rowid FROM tasks WHERE job = ?1 AND generation = ?2
-                 AND (stage, state) > (+pairs.stage, +pairs.state)
-                 ORDER BY stage, state LIMIT 1))
+             WHERE next.rowid = ifnull(
+                 (SELECT rowid FROM tasks WHERE job = ?1 AND generation = ?2
+                  AND stage = pairs.stage AND state > pairs.state
+                  ORDER BY stage, state LIMIT 1),
+                 (SELECT rowid FROM tasks WHERE job = ?1 AND generation = ?2
+                  AND stage > pairs.stage ORDER BY stage, state LIMIT 1)))
          SELECT stage, state FROM pairs";
 
 /// The tasks of a generation that are not final.
@@ -37,12 +39,14 @@ pub(super) const OPEN: &str = "SELECT doc FROM tasks WHERE job = ? AND generatio
          AND state IN ('waiting', 'ready', 'leased') ORDER BY number";
 
 /// Tasks by their ids.
-pub(super) const BY_IDS: &str = "SELECT tasks.job, tasks.generation, tasks.number, tasks.doc FROM json_each(?) AS wanted
+pub(super) const BY_IDS: &str =
+    "SELECT tasks.job, tasks.generation, tasks.number, tasks.doc FROM json_each(?) AS wanted
          CROSS JOIN tasks ON tasks.job = unhex(wanted.value ->> 0)
          AND tasks.generation = wanted.value ->> 1 AND tasks.number = wanted.value ->> 2";
 
 /// A task with its job.
-pub(super) const WITH_JOB: &str = "SELECT tasks.doc, jobs.doc FROM tasks JOIN jobs ON jobs.id = tasks.job
+pub(super) const WITH_JOB: &str =
+    "SELECT tasks.doc, jobs.doc FROM tasks JOIN jobs ON jobs.id = tasks.job
          WHERE tasks.job = ? AND tasks.generation = ? AND tasks.number = ?";
 
 pub(super) async fn get(db: &mut SqliteConnection, id: TaskId) -> Result<Option<Task>, StoreError> {
@@ -74,14 +78,12 @@ pub(super) async fn of(
 
 /// The tasks of a job's generation that are not final, by number.
 pub(super) async fn open(db: &mut SqliteConnection, job: &Job) -> Result<Vec<Task>, StoreError> {
-    let rows = sqlx::query(
-        OPEN,
-    )
-    .bind(bytes(job.id.0))
-    .bind(job.generation)
-    .fetch_all(db)
-    .await
-    .map_err(fault)?;
+    let rows = sqlx::query(OPEN)
+        .bind(bytes(job.id.0))
+        .bind(job.generation)
+        .fetch_all(db)
+        .await
+        .map_err(fault)?;
     rows.iter().map(|row| doc(row, 0, "a task")).collect()
 }
 
@@ -197,15 +199,13 @@ async fn with_job(
     db: &mut SqliteConnection,
     id: TaskId,
 ) -> Result<Option<(Task, Job)>, StoreError> {
-    let found = sqlx::query(
-        WITH_JOB,
-    )
-    .bind(bytes(id.job.0))
-    .bind(id.generation)
-    .bind(id.number)
-    .fetch_optional(db)
-    .await
-    .map_err(fault)?;
+    let found = sqlx::query(WITH_JOB)
+        .bind(bytes(id.job.0))
+        .bind(id.generation)
+        .bind(id.number)
+        .fetch_optional(db)
+        .await
+        .map_err(fault)?;
     let Some(row) = found else { return Ok(None) };
     Ok(Some((doc(&row, 0, "a task")?, doc(&row, 1, "a job")?)))
 }
@@ -264,14 +264,12 @@ async fn follow(
 /// through the index from one to the next, so it costs the same however many
 /// tasks there are.
 async fn pairs(db: &mut SqliteConnection, job: &Job) -> Result<Vec<(u8, TaskState)>, StoreError> {
-    let rows = sqlx::query(
-        PAIRS,
-    )
-    .bind(bytes(job.id.0))
-    .bind(job.generation)
-    .fetch_all(db)
-    .await
-    .map_err(fault)?;
+    let rows = sqlx::query(PAIRS)
+        .bind(bytes(job.id.0))
+        .bind(job.generation)
+        .fetch_all(db)
+        .await
+        .map_err(fault)?;
     let pair = |row: &SqliteRow| {
         let stage = row.try_get(0).map_err(fault)?;
         Ok((stage, unword(row.try_get(1).map_err(fault)?)?))
@@ -311,12 +309,6 @@ async fn by_ids(
 ) -> Result<BTreeMap<TaskId, Task>, StoreError> {
     let keys: Vec<_> =
         ids.iter().map(|id| (id.job.0.simple().to_string(), id.generation, id.number)).collect();
-    let rows = sqlx::query(
-        BY_IDS,
-    )
-    .bind(encode(&keys)?)
-    .fetch_all(db)
-    .await
-    .map_err(fault)?;
+    let rows = sqlx::query(BY_IDS).bind(encode(&keys)?).fetch_all(db).await.map_err(fault)?;
     rows.iter().map(|row| Ok((task_id(row, 0)?, doc(row, 3, "a task")?))).collect()
 }

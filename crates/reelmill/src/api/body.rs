@@ -59,10 +59,12 @@ async fn whole(body: Body) -> Result<Bytes, ApiError> {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // Twice, since a wrong shape can show before a broken end does.
+    serde_json::from_slice::<serde::de::IgnoredAny>(body)
+        .map_err(|error| ApiError::malformed(format!("the body is not JSON: {error}")))?;
     serde_json::from_slice(body).map_err(|error| {
         let message = format!("the body is not as needed: {error}");
-        let kind = if error.is_data() { Kind::Unprocessable } else { Kind::Malformed };
-        ApiError::new(kind, Failure::permanent(message))
+        ApiError::new(Kind::Unprocessable, Failure::permanent(message))
     })
 }
 

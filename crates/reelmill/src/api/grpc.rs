@@ -8,6 +8,8 @@ use crate::task_source::{
     Ask, Assignment, Done, Hello, Renewal, Report, SourceError, TaskSource,
 };
 use axum::Router;
+use reelmill_core::error::Failure;
+use reelmill_core::id::WorkerId;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -56,15 +58,26 @@ impl WorkerService for Workers {
         let closing = request.extensions().get::<Closing>().cloned().unwrap_or_default();
         let request = request.into_inner();
         let ask: Ask = unpack(request.ask, "ask")?;
-        same(ask.facts.id, id(&request.worker_id, "worker id")?)?;
+        let worker = ask.facts.id;
+        same(worker, id(&request.worker_id, "worker id")?)?;
         same(ask.session, id(&request.session_id, "session id")?)?;
         let patience = Duration::from_millis(request.patience_millis.into()).min(MAX_PATIENCE);
         let (answer, granted) = oneshot::channel();
         let claim = Claim { coordinator: self.coordinator.clone(), ask, patience };
         tokio::spawn(claim.run(answer, closing.0));
         let granted = granted.await.map_err(|_| Status::internal("the claim broke down"))?;
-        let assignment = granted.map_err(refusal)?.map(pack_assignment).transpose()?;
-        Ok(Response::new(v1::ClaimResponse { assignment }))
+        let Some(granted) = granted.map_err(refusal)? else {
+            return Ok(Response::new(v1::ClaimResponse { assignment: None }));
+        };
+        match pack_assignment(&granted) {
+            Ok(assignment) => {
+                Ok(Response::new(v1::ClaimResponse { assignment: Some(assignment) }))
+            }
+            Err(status) => {
+                self.give_up(&granted, worker, &status).await;
+                Err(Status::unavailable(status.message()))
+            }
+        }
     }
 
     async fn renew(
@@ -135,12 +148,23 @@ async fn see_through<T: Send + 'static>(
     ended.map_err(|e| Status::internal(format!("the call broke down: {e}")))?.map_err(refusal)
 }
 
-fn pack_assignment(assignment: Assignment) -> Result<v1::Assignment, Status> {
+fn pack_assignment(assignment: &Assignment) -> Result<v1::Assignment, Status> {
     Ok(v1::Assignment {
         task_id: assignment.task.to_string(),
         lease: pack_proof(assignment.proof),
-        assignment: pack(&assignment)?,
+        assignment: pack(assignment)?,
     })
+}
+
+impl Workers {
+    /// Fails a task that no worker can ever be told of.
+    async fn give_up(&self, granted: &Assignment, worker: WorkerId, why: &Status) {
+        let failure = Failure::permanent(format!("the task cannot be handed out: {}", why.message()));
+        let (task, proof, report) = (granted.task, granted.proof, Report::Failed { failure });
+        if let Err(error) = self.coordinator.report(&Done { task, proof, worker, report }).await {
+            tracing::warn!(%task, %error, "cannot fail a task that cannot be handed out");
+        }
+    }
 }
 
 /// A claim that waits. It runs beside the call: a grant that comes when the

@@ -20,10 +20,17 @@ pub(crate) const MAX_MESSAGE: usize = 64 << 20;
 /// The format of payloads that this version writes and understands.
 const FORMAT: u32 = 1;
 
+/// Largest payload: what a message carries beside it is small.
+const MAX_PAYLOAD: usize = MAX_MESSAGE - (64 << 10);
+
 /// A value, packed.
 pub(crate) fn pack(value: &impl Serialize) -> Result<Option<v1::Payload>, Status> {
     let json = serde_json::to_vec(value)
         .map_err(|e| Status::internal(format!("cannot write a payload: {e}")))?;
+    if json.len() > MAX_PAYLOAD {
+        let message = format!("a payload has {} bytes, more than {MAX_PAYLOAD}", json.len());
+        return Err(Status::out_of_range(message));
+    }
     Ok(Some(v1::Payload { format: FORMAT, json }))
 }
 

@@ -238,7 +238,7 @@ impl One<'_> {
             display.show(&view);
             if view.job.state.is_final() {
                 display.end();
-                return outcome(view);
+                return outcome(view, self.input);
             }
             if self.stop.drain.is_cancelled() {
                 display.end();
@@ -389,11 +389,16 @@ fn resume_key(
     Ok(hex::encode(&digest.finalize()[..16]))
 }
 
-fn outcome(view: JobView) -> Result<Job, Ending> {
+fn outcome(view: JobView, input: &Path) -> Result<Job, Ending> {
     let job = view.job;
     match (job.state, job.failure.clone()) {
         (JobState::Completed, _) => Ok(job),
-        (_, Some(failure)) => Err(failure.into()),
+        (_, Some(mut failure)) => {
+            if !failure.message.contains(&job.name) {
+                failure.message = format!("{}: {}", input.display(), failure.message);
+            }
+            Err(failure.into())
+        }
         (state, None) => {
             Err(Failure::permanent(format!("the conversion was {}", state.label())).into())
         }

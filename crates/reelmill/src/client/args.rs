@@ -44,6 +44,10 @@ pub(crate) struct SubmitArgs {
     /// Wait until the job has ended, showing its progress.
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Name of this request: submitted again under the same name, it yields the
+    /// same job instead of a second one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) idempotency_key: Option<String>,
     /// Fetch the output to this file or folder when it is done.
     #[arg(long, short, value_name = "OUT", requires = "wait")]
     pub(crate) output: Option<PathBuf>,
@@ -97,6 +101,9 @@ pub(crate) struct StatusArgs {
     /// Show its progress until it has ended.
     #[arg(long, short)]
     pub(crate) follow: bool,
+    /// Show all that happened to it, too.
+    #[arg(long, conflicts_with = "follow")]
+    pub(crate) history: bool,
 }
 
 /// `reelmill fetch`.

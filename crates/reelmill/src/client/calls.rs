@@ -14,6 +14,7 @@ use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::id::{BlobId, JobId};
 use reelmill_core::job::{Job, JobState};
 use reelmill_core::task::BlobRef;
+use reelmill_store::HistoryEntry;
 use reqwest::Response;
 use reqwest::header::{CONTENT_TYPE, IF_RANGE, RANGE};
 use std::time::Duration;
@@ -164,6 +165,24 @@ impl Client {
     pub(crate) async fn job(&self, id: &str) -> Result<JobView, CallError> {
         let make = |http: &reqwest::Client, url| http.get(url).timeout(ANSWER_TIME);
         self.servers.json(&job_path(id, "")?, make).await
+    }
+
+    /// All that happened to a job, oldest first.
+    pub(crate) async fn history(&self, id: JobId) -> Result<Vec<HistoryEntry>, ClientError> {
+        let path = format!("/api/v1/jobs/{id}/events");
+        let mut all: Vec<HistoryEntry> = Vec::new();
+        loop {
+            let after = all.last().map_or(0, |entry| entry.seq);
+            let make = |http: &reqwest::Client, url| {
+                http.get(url).query(&[("after", after)]).timeout(ANSWER_TIME)
+            };
+            let page: Page<HistoryEntry> = self.servers.json(&path, make).await?;
+            let more = page.next.is_some() && !page.items.is_empty();
+            all.extend(page.items);
+            if !more {
+                return Ok(all);
+            }
+        }
     }
 
     /// A page of jobs, newest first.

@@ -16,6 +16,7 @@ use crate::exit::{Ending, Exit};
 use crate::servers::Patience;
 use reelmill_core::error::Failure;
 use reelmill_core::job::{Job, JobState};
+use reelmill_store::HistoryEntry;
 use std::path::Path;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -68,7 +69,9 @@ pub(crate) async fn status(args: StatusArgs, common: Common) -> u8 {
             let job = follow(&client, &view.job.id.to_string(), &common).await?;
             return ended(&job, &common);
         }
-        tell(&view, &common);
+        let history =
+            if args.history { client.history(view.job.id).await? } else { Vec::new() };
+        tell(&view, &history, &common);
         Ok(Exit::Done)
     };
     conclude(or_interrupted(work).await, &common)
@@ -183,7 +186,8 @@ async fn submit_and_wait(
         priority: args.priority,
         labels: args.label.iter().cloned().collect(),
     };
-    let view = client.submit(&request, &clock::fresh().to_string()).await?;
+    let key = args.idempotency_key.clone().unwrap_or_else(|| clock::fresh().to_string());
+    let view = client.submit(&request, &key).await?;
     let job = view.job;
     submitted(common, job.id, &job.name);
     if !args.wait {
@@ -301,11 +305,18 @@ async fn bring(
     Ok(())
 }
 
-fn tell(view: &JobView, common: &Common) {
-    if common.json {
-        out::json(view);
-    } else {
+fn tell(view: &JobView, history: &[HistoryEntry], common: &Common) {
+    if !common.json {
         render::job(view).iter().for_each(|line| out::line(line));
+        history.iter().for_each(|entry| out::line(&render::entry(entry)));
+        return;
+    }
+    match serde_json::to_value(view) {
+        Ok(serde_json::Value::Object(mut job)) if !history.is_empty() => {
+            job.insert("history".into(), serde_json::json!(history));
+            out::json(&job);
+        }
+        _ => out::json(view),
     }
 }
 

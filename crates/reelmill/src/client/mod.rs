@@ -1,12 +1,12 @@
 //! The client: commands that talk to a coordinator.
 
 pub(crate) mod args;
-mod calls;
+pub(crate) mod calls;
 pub(crate) mod commands;
 mod display;
-mod download;
+pub(crate) mod download;
 mod render;
-mod upload;
+pub(crate) mod upload;
 
 /// What every client command needs.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 use crate::cli::out::{bytes, seconds};
 use crate::clock;
 use crate::coordinator::{ChunkView, JobView, WorkerView};
+use reelmill_store::HistoryEntry;
 use reelmill_core::error::Failure;
 use reelmill_core::job::{Job, JobState, Phase, Source};
 use reelmill_core::task::TaskState;
@@ -243,6 +244,19 @@ fn age(then: Timestamp, now: Timestamp) -> String {
 /// Text from elsewhere without characters that steer a terminal.
 pub(super) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// An entry of a job's history as a line.
+pub(super) fn entry(entry: &HistoryEntry) -> String {
+    let at = jiff::Timestamp::from_microsecond(entry.at.0).unwrap_or_default();
+    let task = entry.task.map_or(String::new(), |task| format!(" task {}", task.number));
+    let mut facts = entry.event.as_object().cloned().unwrap_or_default();
+    let what = facts.remove("event").and_then(|v| v.as_str().map(str::to_owned));
+    let facts = match facts.is_empty() {
+        true => String::new(),
+        false => format!(" {}", clean(&serde_json::Value::Object(facts).to_string())),
+    };
+    format!("{at:.3}{task} {}{facts}", what.unwrap_or_default())
 }
 
 #[cfg(test)]

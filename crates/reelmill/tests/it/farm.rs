@@ -55,7 +55,7 @@ impl Server {
         let args: Vec<&str> = ["submit", film, "--json"].into_iter().chain(args.iter().copied()).collect();
         let ran = self.client(place, &args).ok();
         let events = ran.events();
-        let id = events.iter().find_map(|event| event["id"].as_str().or(event["job"]["id"].as_str()));
+        let id = events.iter().find_map(|event| event["job"].as_str());
         id.unwrap_or_else(|| panic!("no id in {}", ran.out)).to_owned()
     }
 
