@@ -74,7 +74,8 @@ impl ChunkLength {
             Self::Auto { slots } => {
                 let slots = f64::from(slots.max(1));
                 let ideal = (seconds / (slots * 6.0)).clamp(MIN_AUTO_SECONDS, MAX_AUTO_SECONDS);
-                even_rounds((seconds / ideal).floor(), slots)
+                // The last frame's own duration is not in `seconds`.
+                even_rounds((seconds / ideal + 0.1).floor(), slots)
             }
         };
         wanted.clamp(1.0, MAX_CHUNKS) as u32

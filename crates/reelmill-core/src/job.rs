@@ -83,6 +83,17 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// Whether both are the same bytes, wherever they lie.
+    #[must_use]
+    pub fn same_bytes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Upload { sha512: one, .. }, Self::Upload { sha512: other, .. }) => one == other,
+            _ => self == other,
+        }
+    }
+}
+
 /// How to convert.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {

@@ -22,3 +22,5 @@ pub mod schedule;
 pub mod task;
 pub mod time;
 pub mod tracks;
+pub mod transition;
+pub mod work;

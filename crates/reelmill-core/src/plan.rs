@@ -423,3 +423,145 @@ impl Plan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::StreamKind;
+    use crate::packets::tests::stream;
+    use crate::preset::Presets;
+    use crate::task::TaskKind;
+    use crate::time::Timestamp;
+    use crate::work::Work;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn film(seconds: f64, info: VideoInfo) -> MediaInfo {
+        let video = Stream {
+            index: 0,
+            codec: "h264".into(),
+            profile: None,
+            time_base: TimeBase::new(1, 25),
+            start_ticks: Some(0),
+            duration: Some(seconds),
+            bit_rate: None,
+            dispositions: vec!["default".into()],
+            tags: BTreeMap::new(),
+            kind: StreamKind::Video(info),
+        };
+        MediaInfo {
+            format: "matroska,webm".into(),
+            size: 50_000_000,
+            duration: Some(seconds),
+            start_micros: 0,
+            streams: vec![video],
+            chapters: vec![],
+            tags: BTreeMap::new(),
+        }
+    }
+
+    fn picture() -> VideoInfo {
+        VideoInfo {
+            width: 1280,
+            height: 720,
+            pixel_format: "yuv420p".into(),
+            frame_rate: Some((25, 1)),
+            ..VideoInfo::default()
+        }
+    }
+
+    fn limits(slots: u32) -> PlanLimits {
+        PlanLimits { slots, queued: 0, threads: 1, chunk_seconds: None }
+    }
+
+    fn make(
+        media: &MediaInfo,
+        index: Result<&PacketIndex, Uncuttable>,
+        set: &[&str],
+        limits: PlanLimits,
+    ) -> Result<Plan, Failure> {
+        let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
+        let preset = Presets::built_in().unwrap().get("h264", &set).unwrap();
+        let facts = SourceFacts { media, index, skeleton: vec![] };
+        plan(facts, &preset, preset.format, limits)
+    }
+
+    #[test]
+    fn a_film_is_cut_when_slots_are_idle_and_whole_otherwise() {
+        let (media, index) = (film(120.0, picture()), stream(3000, 50));
+        let cut = |limits| make(&media, Ok(&index), &[], limits).unwrap();
+        assert_eq!(cut(limits(2)).chunks().len(), 12);
+        assert_eq!(cut(limits(1)).whole_reason(), Some(&WholeReason::OneSlot));
+        let busy = PlanLimits { queued: 9, ..limits(2) };
+        assert_eq!(cut(busy).whole_reason(), Some(&WholeReason::Busy));
+        let damaged = Uncuttable::Damaged { message: "cut off".into() };
+        let whole = make(&media, Err(damaged), &[], limits(2)).unwrap();
+        assert!(whole.whole_reason().unwrap().to_string().contains("cut off"));
+        let short = make(&film(8.0, picture()), Ok(&stream(200, 50)), &[], limits(2)).unwrap();
+        assert_eq!(short.whole_reason(), Some(&WholeReason::Short));
+    }
+
+    #[test]
+    fn sizes_follow_the_request() {
+        let size = |info: VideoInfo, set: &[&str]| {
+            let plan = make(&film(8.0, info), Ok(&stream(200, 50)), set, limits(1)).unwrap();
+            (plan.video.encode.size, plan.video.encode.crop, plan.notes.len())
+        };
+        assert_eq!(size(picture(), &[]), ((1280, 720), false, 0));
+        assert_eq!(size(picture(), &["width=640"]), ((640, 360), false, 0));
+        assert_eq!(size(picture(), &["height=360"]), ((640, 360), false, 0));
+        assert_eq!(size(picture(), &["width=1920"]), ((1280, 720), false, 1));
+        assert_eq!(size(picture(), &["width=1920", "upscale=true"]), ((1920, 1080), false, 0));
+        let turned = VideoInfo { rotation: 90, ..picture() };
+        assert_eq!(size(turned, &[]), ((720, 1280), false, 0));
+        let odd = VideoInfo { width: 161, height: 121, ..picture() };
+        assert_eq!(size(odd, &[]), ((160, 120), true, 1));
+    }
+
+    #[test]
+    fn sound_alone_is_refused() {
+        let mut media = film(8.0, picture());
+        media.streams.clear();
+        let refused = make(&media, Err(Uncuttable::Empty), &[], limits(1)).unwrap_err();
+        assert_eq!(refused.class, crate::error::FailureClass::Input);
+    }
+
+    #[test]
+    fn a_plan_reads_the_same_after_storage() {
+        let (media, index) = (film(120.0, picture()), stream(3000, 50));
+        let plan = make(&media, Ok(&index), &[], limits(2)).unwrap();
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+        let short = make(&film(20.0, picture()), Ok(&stream(500, 50)), &[], limits(2)).unwrap();
+        insta::assert_json_snapshot!(short);
+    }
+
+    proptest! {
+        #[test]
+        fn every_task_of_a_plan_has_work_and_every_frame_one_task(
+            frames in 30i64..4000, gop in 5i64..300, slots in 1u32..12,
+            seconds in prop::option::of(0.5f64..40.0),
+        ) {
+            let index = stream(frames, gop.min(frames / 3));
+            let media = film(frames as f64 / 25.0, picture());
+            let limits = PlanLimits { chunk_seconds: seconds, ..limits(slots) };
+            let plan = make(&media, Ok(&index), &[], limits).unwrap();
+            let job = crate::id::JobId(uuid::Uuid::from_u128(1));
+            let tasks = plan.tasks(job, 0, Timestamp(0));
+            let mut covered = 0;
+            for task in &tasks {
+                let work = plan.work(task.id.number);
+                match (task.kind, work) {
+                    (TaskKind::EncodeChunk, Some(Work::EncodeChunk { chunk, .. })) => {
+                        covered += chunk.pts.len();
+                    }
+                    (TaskKind::EncodeVideo, Some(Work::EncodeVideo { .. })) => covered += frames as usize,
+                    (TaskKind::Finish, Some(Work::Finish)) => {}
+                    (kind, work) => prop_assert!(false, "{:?} got {:?}", kind, work),
+                }
+            }
+            prop_assert_eq!(covered, frames as usize);
+            prop_assert!(plan.work(tasks.len() as u32 + 1).is_none());
+        }
+    }
+}
