@@ -7,7 +7,7 @@
 #   scripts/demo.sh film.mkv    a film of your own
 #
 # REELMILL_BIN   use this binary instead of building one
-# NO_COLOR       no colours
+# NO_COLOR       no colours; CLICOLOR_FORCE: colours though this is no terminal
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/farm.sh
@@ -18,8 +18,10 @@ lease=3       # seconds after which a silent worker loses its chunk
 speed=slow    # of x264: slow enough to watch
 
 if [ -t 1 ]; then terminal=yes; else terminal=no; fi
-if [ $terminal = yes ] && [ -z "${NO_COLOR:-}" ]; then
+declare -A colour # of each worker
+if { [ $terminal = yes ] || [ -n "${CLICOLOR_FORCE:-}" ]; } && [ -z "${NO_COLOR:-}" ]; then
   bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' green=$'\e[32m' plain=$'\e[0m'
+  colour=([anna]=$'\e[36m' [bert]=$'\e[33m')
 else
   bold="" dim="" red="" green="" plain=""
 fi
@@ -71,13 +73,13 @@ show() {
   local line="" busy="" task state worker done total attempts lost sum=0 all=0
   while read -r task state worker done total attempts lost; do
     if [ "$state" = leased ] && [ "$worker" != - ]; then holder[$task]=$worker; fi
-    local letter="${holder[$task]:-?}"
-    letter="${letter:0:1}"
+    local letter="${holder[$task]:-?}" tint
+    tint="${colour[$letter]:-}" letter="${letter:0:1}"
     case $state in
-      done) line+="$green${letter^^}$plain" ;;
+      done) line+="$tint${letter^}$plain" ;;
       leased)
-        line+="$bold${letter,,}$plain"
-        busy+="   $worker: chunk $task, $((total > 0 ? done * 100 / total : 0)) %" ;;
+        line+="$tint$letter$plain"
+        busy+="$(printf '   %s: chunk %2d, %3d %%' "$tint$worker$plain" "$task" $((total > 0 ? done * 100 / total : 0)))" ;;
       *) if [ "$lost" -gt 0 ]; then line+="$red!$plain"; else line+="$dim·$plain"; fi ;;
     esac
     sum=$((sum + done)) all=$((all + total))
@@ -133,23 +135,23 @@ tell_history() {
   farm status "$id" --json --history | farm_history | awk -v names="$names" '
     BEGIN { n = split(names, pairs, " "); for (i = 1; i < n; i += 2) name[pairs[i]] = pairs[i + 1] }
     function who(id) { return id in name ? name[id] : "the coordinator" }
+    function fact(word, text) { printf "  %-13s%s\n", word, text }
     $2 == "submitted" { start = $1 }
     $4 == "analyse" && $2 == "done" { planned = $1 }
     $4 == "finish" && $2 == "claimed" { stitching = $1 }
     $2 == "completed" { end = $1 }
     $4 !~ /^encode_(chunk|video)$/ { next }
-    $2 == "claimed" { tries[$3]++; since[$3] = $1; if (lost_at[$3] && !again[$3]) again[$3] = who($5) }
-    $2 == "done" { results[$3]++; made[who($5)]++; pieces++; if (results[$3] > 1) twice++ }
-    $2 == "retrying" || $2 == "released" { lost_by[$3] = who($5); lost_at[$3] = $1; had[$3] = ($1 - since[$3]) / 1e6 }
+    $2 == "claimed" { attempts++; since[$3] = $1; if ($3 in lost_by) again[$3] = who($5) }
+    $2 == "done" { made[who($5)]++; pieces++; if (results[$3]++) twice++ }
+    $2 == "retrying" || $2 == "released" { lost_by[$3] = who($5); had[$3] = ($1 - since[$3]) / 1e6 }
     END {
       for (worker in made) list = list (list ? ", " : "") made[worker] " by " worker
-      printf "  %-13s%d: %s\n", "chunks", pieces, list
-      for (task in lost_at)
-        printf "  %-13schunk %s, %.1f s after %s took it; encoded anew by %s\n", "lost", task, had[task], lost_by[task], again[task]
-      for (task in tries) { begun += tries[task] }
-      printf "  %-13s%d results for %d chunks, from %d attempts; counted more than once: %d\n", "effect", pieces, pieces, begun, twice
-      printf "  %-13s%.1f s to plan, %.1f s to encode, %.1f s to stitch and verify\n", "time",
-        (planned - start) / 1e6, (stitching - planned) / 1e6, (end - stitching) / 1e6
+      fact("chunks", pieces " encoded: " list)
+      for (task in lost_by)
+        fact("lost", sprintf("chunk %s, %.1f s after %s had taken it; encoded anew by %s", task, had[task], lost_by[task], again[task]))
+      fact("effect", sprintf("%d attempts, %d results, %d results counted twice", attempts, pieces, twice))
+      fact("time", sprintf("%.1f s to plan, %.1f s to encode, %.1f s to stitch and verify",
+        (planned - start) / 1e6, (stitching - planned) / 1e6, (end - stitching) / 1e6))
     }'
 }
 
@@ -179,7 +181,8 @@ check() {
   fi
   psnr="$(ffmpeg -nostdin -hide_banner -i "$output" -i "$input" -lavfi \
     '[0:V:0]settb=1/1000,setpts=N[a];[1:V:0]settb=1/1000,setpts=N[b];[a][b]psnr' -f null - 2>&1 |
-    sed -n 's/.*average:\([0-9.inf]*\) min:\([0-9.inf]*\).*/\1 dB on average, \2 dB in the worst frame/p')"
+    sed -n 's/.*average:\([0-9.inf]*\) min:\([0-9.inf]*\).*/\1 \2/p' |
+    awk '{ printf "%.1f dB on average, %.1f dB in the worst frame", $1, $2 }')"
   if [ -n "$psnr" ]; then fact picture "PSNR against the source: $psnr"; fi
   [ "${verdict%% *}" = ok ] || die "the output is not what it should be"
 }
@@ -199,7 +202,8 @@ read -r seconds size <<<"$(film_facts "$input")"
 name="$(basename "$input")"
 output="$folder/${name%.*}.h264.mkv"
 rm -f "$output"
-length="$(awk -v s="$seconds" 'BEGIN { c = s / 12; if (c < 2) c = 2; if (c > 30) c = 30; printf "%.0f", c }')"
+# From 12 to 48 chunks, which fit in a line.
+length="$(awk -v s="$seconds" 'BEGIN { n = s / 20; n = n < 12 ? 12 : n > 48 ? 48 : n; c = s / n; printf "%.0f", c < 2 ? 2 : c }')"
 
 farm_serve coordinator --workers 0 --lease-seconds $lease
 farm_work anna

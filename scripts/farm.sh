@@ -28,19 +28,19 @@ farm_begin() {
   unset REELMILL_API_KEY REELMILL_TOKEN REELMILL_SERVER REELMILL_LOG
   export REELMILL_CONFIG_DIR="$farm_folder/config" REELMILL_SCRATCH="$farm_folder/scratch"
   trap farm_end EXIT
+  trap 'exit 129' HUP
   trap 'exit 130' INT
   trap 'exit 143' TERM
 }
 
 farm_end() {
   local status=$?
-  trap '' INT TERM
+  trap '' HUP INT TERM
   farm_stop
-  if [ $status -ne 0 ] && [ $status -ne 130 ] && ls "$farm_folder"/*.log >/dev/null 2>&1; then
-    echo "The logs are in $farm_folder." >&2
-  elif [ -n "$farm_folder" ]; then
-    rm -rf "$farm_folder"
-  fi
+  case $status in
+    0 | 129 | 130 | 143) rm -rf "$farm_folder" ;;
+    *) echo "The logs are in $farm_folder." >&2 ;;
+  esac
   return $status
 }
 

@@ -5,7 +5,6 @@ const ROOT: &str = "src/api/proto";
 
 const FILES: &[&str] = &["reelmill/v1/worker.proto"];
 
-#[expect(clippy::print_stdout, reason = "this is how a build script talks to cargo")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed={ROOT}");
     let descriptors = protox::compile(FILES, [ROOT])?;

@@ -116,3 +116,24 @@ pub enum LeaseEnd {
     /// It took longer than any attempt may.
     Deadline,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    proptest! {
+        #[test]
+        fn a_lease_is_due_exactly_when_it_has_ended(
+            length in 1i64..100, stall in 1i64..100, deadline in 1i64..100, now in 0i64..120,
+        ) {
+            let terms = LeaseTerms { length, stall, deadline };
+            let (id, by) = (Uuid::from_u128(1), Uuid::from_u128(2));
+            let lease =
+                Lease::grant(LeaseId(id), WorkerId(by), SessionId(by), terms, Timestamp(0));
+            let now = Timestamp(now);
+            prop_assert_eq!(lease.ended(terms, now).is_some(), now >= lease.due(terms));
+        }
+    }
+}

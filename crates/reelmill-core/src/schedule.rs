@@ -158,6 +158,15 @@ mod tests {
     }
 
     #[test]
+    fn rank_orders_jobs_as_they_are_picked() {
+        let jobs = [(50, 0), (50, 5), (60, 5), (60, 20 * AGING), (0, 0), (100, 90 * AGING)];
+        let first = jobs.iter().min_by_key(|(priority, at)| rank(*priority, Timestamp(*at)));
+        let list = jobs.map(|(priority, at)| candidate(0, priority, at, 1));
+        let picked = &list[pick(&list, &worker(), Timestamp(500 * AGING)).unwrap()];
+        assert_eq!(Some(&(picked.priority, picked.queued.0)), first);
+    }
+
+    #[test]
     fn another_build_of_the_encoder_gets_no_chunk_of_a_bound_job() {
         let mut bound = candidate(0, 50, 0, 1);
         bound.pin = Some("x264-155".into());

@@ -13,9 +13,9 @@ pub use audio::{AUDIO_LEAD_MICROS, AudioTrack, audio};
 pub use concat::concat_list;
 pub use encoder::{encoder, output_colour};
 pub use filter::picture_chain;
-pub use input::{concat_input, own_input, quiet, source_input};
+pub use input::{audio_input, concat_input, own_input, quiet, source_input};
 pub use picture::{SMALL_SIDE, one_picture, small_pictures};
-pub use stitch::{Metadata, StitchInputs, StitchTrack, StitchVideo, TrackSource, stitch};
+pub use stitch::{Metadata, Repair, StitchInputs, StitchTrack, StitchVideo, TrackSource, stitch};
 pub use video::{VideoArgs, chunk, lead_in, whole};
 
 use std::ffi::{OsStr, OsString};

@@ -1,6 +1,6 @@
 //! Encodes audio tracks, beside the video.
 
-use crate::args::{self, AudioTrack, own_input};
+use crate::args::{self, AudioTrack, audio_input};
 use crate::encode::{OnProgress, Source, refuse_read_error, remove, run};
 use crate::listing::list;
 use crate::probe::probe;
@@ -12,8 +12,8 @@ use reelmill_core::tracks::{TrackAction, TrackPlan};
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
-/// Encodes those of `tracks` that are to be encoded into the NUT file `out`,
-/// in order, one stream each. Times in it count from the source's start, plus
+/// Encodes those of `tracks` that are to be encoded into the file `out` (NUT or
+/// MP4, whatever its name), in order, one stream each. Times in it count from the source's start, plus
 /// [`args::AUDIO_LEAD_MICROS`].
 ///
 /// # Errors
@@ -33,7 +33,7 @@ pub async fn encode_audio(
     let command = ToolCommand::new(&tools.ffmpeg).args(args);
     let output = run(command, on_progress, cancel).await?;
     refuse_read_error(&output)?;
-    let listing = list(tools, own_input(out), "a", cancel).await?;
+    let listing = list(tools, audio_input(out), "a", cancel).await?;
     if listing.streams.len() != tracks.len() || !listing.errors.is_empty() {
         let message =
             format!("{} of {} audio tracks were encoded", listing.streams.len(), tracks.len());

@@ -55,7 +55,12 @@ pub async fn prove_encoders(tools: &Tools, cancel: &CancellationToken) -> Vec<En
     trials
 }
 
-async fn prove(tools: &Tools, encoder: VideoEncoder, cancel: &CancellationToken) -> EncoderTrial {
+/// Tries one encoder.
+pub async fn prove(
+    tools: &Tools,
+    encoder: VideoEncoder,
+    cancel: &CancellationToken,
+) -> EncoderTrial {
     let output = trial(tools, encoder, cancel).await;
     let outcome = output
         .map_err(|failure| failure.message)

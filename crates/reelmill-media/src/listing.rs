@@ -2,7 +2,7 @@
 
 use crate::process::ToolCommand;
 use crate::tools::Tools;
-use reelmill_core::check::Span;
+use reelmill_core::check::{self, Span};
 use reelmill_core::error::Failure;
 use reelmill_core::time::TimeBase;
 use std::collections::BTreeMap;
@@ -31,6 +31,8 @@ pub(crate) struct Listed {
     pub time_base: Option<TimeBase>,
     /// Samples per second; 0 for other than audio.
     pub sample_rate: u32,
+    /// When it ends by what its header says, ticks.
+    pub declared_end: Option<i64>,
     /// Digest of the codec's parameters.
     pub digest: String,
     /// In stored order.
@@ -58,7 +60,7 @@ pub(crate) struct Packet {
 
 const ENTRIES: &str = "packet=stream_index,pts,duration,flags,size\
     :packet_side_data=skip_samples,discard_padding\
-    :stream=index,codec_name,profile,pix_fmt,width,height,sample_rate,time_base,extradata_hash";
+    :stream=index,codec_name,profile,pix_fmt,width,height,sample_rate,time_base,start_pts,duration_ts,extradata_hash";
 
 /// Lists the streams that `select` names in FFmpeg's way (all when empty) of
 /// the input that the options `input` open.
@@ -88,6 +90,18 @@ impl Listing {
     /// The first stream.
     pub(crate) fn only(&self) -> Option<&Listed> {
         self.streams.values().next()
+    }
+
+    /// Where the packets of all streams end, in seconds, if that is before the
+    /// `declared` duration (seconds) of the file.
+    ///
+    /// Whatever stream lasts longest counts. A declaration that is off by a
+    /// factor of 100 without any read error is a wrong declaration.
+    pub(crate) fn stops_early(&self, declared: f64) -> Option<f64> {
+        let spans = self.streams.values().filter_map(Listed::span);
+        let reached = spans.map(|span| span.end.max(span.end - span.start)).fold(0.0, f64::max);
+        let absurd = self.errors.is_empty() && declared > 100.0 * reached;
+        (!absurd && !check::duration(declared, reached).passed).then_some(reached)
     }
 
     fn push(&mut self, line: &str) {
@@ -133,6 +147,8 @@ impl Listing {
         stream.codec = field("codec_name").to_owned();
         stream.time_base = field("time_base").parse().ok();
         stream.sample_rate = field("sample_rate").parse().unwrap_or(0);
+        let ticks = |key: &str| field(key).parse::<i64>().ok();
+        stream.declared_end = ticks("start_pts").zip(ticks("duration_ts")).map(|(a, b)| a + b);
         stream.digest = digest(&field);
     }
 }

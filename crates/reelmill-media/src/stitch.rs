@@ -1,12 +1,12 @@
 //! Joins encoded parts and all kept tracks into the output.
 
 mod cover;
-mod priming;
+mod repair;
 mod tags;
 
-pub(crate) use tags::{dispositions, kept_tags};
+pub(crate) use tags::dispositions;
 
-use crate::args::{self, StitchInputs, StitchTrack, StitchVideo, TrackSource};
+use crate::args::{self, Repair, StitchInputs, StitchTrack, StitchVideo, TrackSource};
 use crate::encode::{OnProgress, refuse_read_error, remove, run};
 use crate::process::ToolCommand;
 use crate::tools::Tools;
@@ -62,7 +62,8 @@ pub async fn stitch(
     remove(out).await?;
     let list = write_list(assembly, "parts.ffconcat").await?;
     let covers = cover::extract(tools, assembly, cancel).await?;
-    let priming = priming::of_copies(tools, assembly, cancel).await?;
+    let copies = repair::of_copies(tools, assembly, cancel).await?;
+    let encoded = repair::of_encoded(tools, assembly, cancel).await?;
     let inputs = StitchInputs {
         list: &list,
         offset_micros: plan.video.time_base.micros(assembly.first_frame()?) - plan.origin_micros,
@@ -77,10 +78,10 @@ pub async fn stitch(
         time_base: plan.video.time_base,
         colour: &args::output_colour(encode, assembly.source_pixels()),
         field_order: encode.field_order,
-        tags: stream.map(kept_tags).unwrap_or_default(),
+        tags: stream.map(|stream| tags::of_encoded(stream, plan.container)).unwrap_or_default(),
         dispositions: tags::video_dispositions(stream),
     };
-    let tracks = tracks(assembly, &covers, &priming);
+    let tracks = tracks(assembly, &covers, (&copies, &encoded));
     let global = tags::stale_global(media);
     let command = ToolCommand::new(&tools.ffmpeg).args(args::stitch(
         plan.container,
@@ -151,10 +152,10 @@ pub(crate) async fn write_list(assembly: Assembly<'_>, name: &str) -> Result<Pat
 fn tracks<'a>(
     assembly: Assembly<'_>,
     covers: &'a [Cover],
-    priming: &BTreeMap<u32, u32>,
+    (copies, encoded): (&BTreeMap<u32, Repair>, &[Repair]),
 ) -> Vec<StitchTrack<'a>> {
     let Assembly { plan, media, .. } = assembly;
-    let mut encoded = 0..;
+    let mut numbers = 0..;
     let mut tracks: Vec<(u8, StitchTrack<'a>)> = Vec::new();
     for track in &plan.tracks {
         let Some(stream) = media.streams.iter().find(|stream| stream.index == track.stream) else {
@@ -166,13 +167,16 @@ fn tracks<'a>(
             _ => 0,
         };
         let number = match track.action {
-            TrackAction::EncodeAudio { .. } => encoded.next(),
+            TrackAction::EncodeAudio { .. } => numbers.next(),
             _ => None,
         };
         let mut made = one(plan.container, track, stream, number, covers);
-        if track.action == TrackAction::CopyAudio {
-            made.drop_first = priming.get(&stream.index).copied().unwrap_or(0);
+        made.repair = match (&track.action, number) {
+            (TrackAction::CopyAudio, _) => copies.get(&stream.index).copied(),
+            (_, Some(number)) => encoded.get(number as usize).copied(),
+            _ => None,
         }
+        .unwrap_or_default();
         tracks.push((place, made));
     }
     tracks.sort_by_key(|(place, _)| *place);
@@ -189,16 +193,15 @@ fn one<'a>(
     let copied = StitchTrack {
         from: TrackSource::Source(stream.index),
         codec: "copy",
-        drop_first: 0,
+        repair: Repair::Nothing,
         tags: tags::stale(stream, container),
         dispositions: Some(dispositions(stream)),
     };
     match &track.action {
         TrackAction::CopyAudio => copied,
-        TrackAction::EncodeAudio { codec, .. } => StitchTrack {
+        TrackAction::EncodeAudio { .. } => StitchTrack {
             from: encoded.map_or(copied.from, TrackSource::Audio),
-            drop_first: priming::of_encoder(container, *codec),
-            tags: kept_tags(stream),
+            tags: tags::of_encoded(stream, container),
             ..copied
         },
         TrackAction::Subtitle { fate } => {

@@ -131,13 +131,20 @@ impl Measured<'_> {
         )
     }
 
-    /// Against what the source really holds: what it declares may be wrong.
+    /// Whether the output lasts as long as the source really does, leaving out
+    /// how long the last picture stays, and the source as long as it declares.
     fn duration(&self) -> Check {
-        let origin = self.origin_seconds();
-        let kept = self.assembly.plan.tracks.iter().map(|track| track.stream);
-        let kept = kept.chain([self.assembly.plan.video.stream]);
-        let spans = kept.filter_map(|index| self.source.streams.get(&index)?.span());
-        let end = spans.map(|span| span.end - origin).fold(0.0, f64::max);
+        let declared = self.assembly.media.duration.unwrap_or(0.0);
+        if let Some(reached) = self.source.stops_early(declared) {
+            return check::duration(declared, reached);
+        }
+        let base = self.time_base();
+        let video = self.planned.last().map(|last| base.seconds(*last));
+        let tracks = self.assembly.plan.tracks.iter();
+        let audio = tracks.filter(|track| sound::is_audio(track));
+        let audio = audio.filter_map(|track| self.source.streams.get(&track.stream)?.span());
+        let ends = audio.map(|span| span.end).chain(video);
+        let end = ends.map(|end| end - self.origin_seconds()).fold(0.0, f64::max);
         let spans = self.output.streams.values().filter_map(|stream| stream.span());
         let found = spans.map(|span| span.end).fold(0.0, f64::max);
         check::duration(end, found)

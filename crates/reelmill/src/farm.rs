@@ -12,7 +12,7 @@ use reelmill_core::lease::LeaseTerms;
 use reelmill_core::preset::Presets;
 use reelmill_core::retry::RetryPolicy;
 use reelmill_core::schedule::ProvenEncoder;
-use reelmill_media::capability::{EncoderTrial, prove_encoders};
+use reelmill_media::capability::{EncoderTrial, prove, prove_encoders};
 use reelmill_media::tools::Tools;
 use reelmill_store::{LocalBlobs, SqliteStore, Store};
 use std::path::{Path, PathBuf};
@@ -91,14 +91,22 @@ pub(crate) async fn own_worker(store: &dyn Store, number: u32) -> Result<WorkerI
     Ok(id)
 }
 
-/// Encoders that work on this machine, found by trying. Logs those that don't.
-pub(crate) async fn proven(
+/// `encoder`, if it works on this machine.
+pub(crate) async fn proven_one(
     tools: &Tools,
-    wanted: &[VideoEncoder],
+    encoder: VideoEncoder,
     cancel: &CancellationToken,
 ) -> Vec<ProvenEncoder> {
-    let mut trials = prove_encoders(tools, cancel).await;
-    trials.retain(|trial| wanted.contains(&trial.encoder));
+    working(vec![prove(tools, encoder, cancel).await])
+}
+
+/// All encoders that work on this machine.
+pub(crate) async fn proven(tools: &Tools, cancel: &CancellationToken) -> Vec<ProvenEncoder> {
+    working(prove_encoders(tools, cancel).await)
+}
+
+/// Those that worked when tried; logs the others.
+fn working(trials: Vec<EncoderTrial>) -> Vec<ProvenEncoder> {
     let proven = |trial: EncoderTrial| match trial.outcome {
         Ok(fingerprint) => Some(ProvenEncoder { encoder: trial.encoder, fingerprint }),
         Err(why) => {

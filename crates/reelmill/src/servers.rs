@@ -2,7 +2,7 @@
 //! HTTP calls to whichever of them answers.
 
 use crate::api::error::Answer;
-use crate::api::wire::{Problem, UPLOAD_OFFSET};
+use crate::api::wire::Problem;
 use crate::clock;
 use reelmill_core::error::{Failure, FailureClass};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
@@ -90,8 +90,6 @@ pub(crate) enum CallError {
         answer: Answer,
         /// What it said.
         failure: Failure,
-        /// Where an upload stands, where it said so.
-        offset: Option<u64>,
     },
 }
 
@@ -209,7 +207,6 @@ impl Servers {
             answer: Answer::Wrong,
             failure: Failure::permanent(format!("the server's answer makes no sense: {error}"))
                 .advise("is it a reelmill server of about the same version?"),
-            offset: None,
         })
     }
 }
@@ -221,8 +218,6 @@ async fn read(response: Response) -> Result<Response, CallError> {
     if answer == Answer::Fine {
         return Ok(response);
     }
-    let offset = response.headers().get(UPLOAD_OFFSET);
-    let offset = offset.and_then(|value| value.to_str().ok()?.parse().ok());
     let body = whole(response, 1 << 16).await.unwrap_or_default();
     let failure = match serde_json::from_slice::<Problem>(&body) {
         Ok(problem) => {
@@ -234,7 +229,7 @@ async fn read(response: Response) -> Result<Response, CallError> {
     };
     Err(match answer {
         Answer::Refused => CallError::Refused(failure),
-        answer => CallError::Problem { answer, failure, offset },
+        answer => CallError::Problem { answer, failure },
     })
 }
 

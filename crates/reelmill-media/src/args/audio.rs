@@ -25,8 +25,11 @@ pub struct AudioTrack {
     pub channels: u32,
 }
 
-/// Encodes `tracks` into one NUT file, in order, with times relative to
+/// Encodes `tracks` into one file, in order, with times relative to
 /// `start_micros` plus [`AUDIO_LEAD_MICROS`].
+///
+/// The file is NUT, which keeps every time; but it says nothing of how long a
+/// packet lasts, and of FLAC's last one nobody could tell, so FLAC goes to MP4.
 #[must_use]
 pub fn audio(source: &Path, start_micros: i64, tracks: &[AudioTrack], out: &Path) -> Args {
     let offset = AUDIO_LEAD_MICROS - start_micros;
@@ -45,8 +48,13 @@ pub fn audio(source: &Path, start_micros: i64, tracks: &[AudioTrack], out: &Path
             args = args.option(format!("-b:{at}"), track.bit_rate.to_string());
         }
     }
-    args.words("-map_metadata -1 -map_chapters -1 -avoid_negative_ts disabled -f nut")
-        .arg(file_url(out))
+    let flac = tracks.iter().any(|track| track.codec == AudioCodec::Flac);
+    let format = if flac {
+        "-strict experimental -movie_timescale 1000000 -f mp4"
+    } else {
+        "-avoid_negative_ts disabled -f nut"
+    };
+    args.words("-map_metadata -1 -map_chapters -1").words(format).arg(file_url(out))
 }
 
 fn encoder(codec: AudioCodec) -> &'static str {

@@ -23,6 +23,14 @@ pub fn own_input(path: &Path) -> Args {
     Args::new().words("-protocol_whitelist file -f nut").option("-i", file_url(path))
 }
 
+/// A file of encoded audio that reelmill wrote, NUT or MP4.
+#[must_use]
+pub fn audio_input(path: &Path) -> Args {
+    Args::new()
+        .words("-protocol_whitelist file -format_whitelist nut,mov")
+        .option("-i", file_url(path))
+}
+
 /// A list of NUT files made by [`super::concat_list`].
 #[must_use]
 pub fn concat_input(list: &Path) -> Args {

@@ -1,7 +1,7 @@
 //! The command that joins the parts and all other tracks into the output.
 
 use super::encoder::colour;
-use super::{AUDIO_LEAD_MICROS, Args, concat_input, micros, own_input, quiet, source_input};
+use super::{AUDIO_LEAD_MICROS, Args, audio_input, concat_input, micros, quiet, source_input};
 use crate::probe::file_url;
 use reelmill_core::container::Container;
 use reelmill_core::media::{Colour, FieldOrder};
@@ -54,6 +54,18 @@ pub enum TrackSource<'a> {
     File(&'a Path),
 }
 
+/// What must be repaired in the packets of a track.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Repair {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// So many packets at the beginning are left out: priming, not to be heard.
+    DropFirst(u32),
+    /// A packet of unknown duration (the last one) lasts so many ticks.
+    LastDuration(i64),
+}
+
 /// A track beside the picture.
 #[derive(Debug, Clone)]
 pub struct StitchTrack<'a> {
@@ -61,8 +73,8 @@ pub struct StitchTrack<'a> {
     pub from: TrackSource<'a>,
     /// FFmpeg's encoder for it, or `copy`.
     pub codec: &'static str,
-    /// Packets at its beginning that are left out: priming, not to be heard.
-    pub drop_first: u32,
+    /// What must be repaired in its packets.
+    pub repair: Repair,
     /// Tags.
     pub tags: Metadata,
     /// Dispositions; `None` leaves them to FFmpeg.
@@ -109,7 +121,7 @@ fn opened(inputs: StitchInputs<'_>) -> Args {
         .option("-itsoffset", micros(-inputs.origin_micros))
         .args(source_input(inputs.source));
     if let Some(audio) = inputs.audio {
-        args = args.option("-itsoffset", micros(-AUDIO_LEAD_MICROS)).args(own_input(audio));
+        args = args.option("-itsoffset", micros(-AUDIO_LEAD_MICROS)).args(audio_input(audio));
     }
     args
 }
@@ -134,9 +146,15 @@ fn one(args: Args, at: usize, track: &StitchTrack<'_>) -> Args {
             args.option(format!("-c:{at}"), track.codec)
         }
     };
-    if track.drop_first > 0 {
-        let drop = format!("noise=amount=0:drop='lt(n,{})'", track.drop_first);
-        args = args.option(format!("-bsf:{at}"), drop);
+    let filter = match track.repair {
+        Repair::Nothing | Repair::DropFirst(0) => None,
+        Repair::DropFirst(count) => Some(format!("noise=amount=0:drop='lt(n,{count})'")),
+        Repair::LastDuration(ticks) => {
+            Some(format!("setts=duration='if(eq(DURATION,0),{ticks},DURATION)'"))
+        }
+    };
+    if let Some(filter) = filter {
+        args = args.option(format!("-bsf:{at}"), filter);
     }
     described(args, at, &track.tags, track.dispositions.as_deref())
 }

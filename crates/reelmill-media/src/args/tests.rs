@@ -130,8 +130,10 @@ fn audio_is_brought_to_what_the_codec_has() {
         track(AudioCodec::Mp3, 48_000, 2, Some("5.1")),
         track(AudioCodec::Flac, 96_000, 6, Some("hexagonal")),
     ];
-    let args = audio(Path::new("/films/f.mkv"), -21_000, &tracks, Path::new("/tmp/a.nut"));
+    let args = audio(Path::new("/films/f.mkv"), -21_000, &tracks, Path::new("/tmp/a.mp4"));
     insta::assert_snapshot!(lines(args));
+    let nut = lines(audio(Path::new("/f"), 0, &tracks[..1], Path::new("/tmp/a.nut")));
+    assert!(nut.contains("-avoid_negative_ts\ndisabled\n-f\nnut"), "{nut}");
 }
 
 #[test]
@@ -147,21 +149,21 @@ fn stitched(container: Container) -> String {
         StitchTrack {
             from: TrackSource::File(Path::new("/tmp/cover.png")),
             codec: "copy",
-            drop_first: 0,
+            repair: Repair::Nothing,
             tags: vec![("mimetype".into(), "image/png".into())],
             dispositions: None,
         },
         StitchTrack {
             from: TrackSource::Source(2),
             codec: "copy",
-            drop_first: 0,
+            repair: Repair::Nothing,
             tags: vec![("bps".into(), String::new())],
             dispositions: Some(vec!["default".into(), "forced".into()]),
         },
         StitchTrack {
             from: TrackSource::Audio(0),
             codec: "copy",
-            drop_first: 1,
+            repair: Repair::DropFirst(1),
             tags: vec![("language".into(), "deu".into())],
             dispositions: Some(vec![]),
         },

@@ -109,12 +109,9 @@ async fn check_end(
         return Ok(());
     }
     let listing = list(tools, source_input(job.source.path), "", cancel).await?;
-    let start = job.source.start_micros as f64 / 1e6;
-    let ends = listing.streams.values().filter_map(|stream| stream.span()).map(|span| span.end);
-    let reached = ends.fold(found, |most, end| most.max(end - start));
-    if check::duration(declared, reached).passed {
+    let Some(reached) = listing.stops_early(declared) else {
         return Ok(());
-    }
+    };
     let message = format!("reading stopped early: {reached:.3} s of {declared:.3} s could be read");
     Err(Failure::input(message)
         .advise("the file is probably incomplete or damaged: copy or download it again"))

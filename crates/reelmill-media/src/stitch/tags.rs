@@ -34,13 +34,14 @@ fn is_coding(key: &str) -> bool {
 }
 
 /// The tags of a stream that its encoded form gets.
-pub(crate) fn kept_tags(stream: &Stream) -> Metadata {
+pub(super) fn of_encoded(stream: &Stream, container: Container) -> Metadata {
     let undetermined = |key: &str, value: &str| key == "language" && value == "und";
     let gone = |key: &str| is_coding(key) || QUICKTIME.contains(&key);
     let tags = stream.tags.iter();
     tags.filter(|(key, value)| !gone(key) && !undetermined(key, value))
         .map(|(key, value)| (key.clone(), value.clone()))
         .chain([("encoder".to_owned(), String::new())])
+        .chain(handler(stream, container))
         .collect()
 }
 
@@ -49,7 +50,14 @@ pub(super) fn stale(stream: &Stream, container: Container) -> Metadata {
     let quicktime = matches!(container, Container::Mp4 | Container::Mov);
     let gone = |key: &str| is_coding(key) || (!quicktime && QUICKTIME.contains(&key));
     let tags = stream.tags.keys().filter(|key| gone(key));
-    tags.map(|key| (key.clone(), String::new())).collect()
+    tags.map(|key| (key.clone(), String::new())).chain(handler(stream, container)).collect()
+}
+
+/// Where players look for a track's title in QuickTime's relatives.
+fn handler(stream: &Stream, container: Container) -> Option<(String, String)> {
+    let quicktime = matches!(container, Container::Mp4 | Container::Mov);
+    let title = stream.title().filter(|_| quicktime)?;
+    Some(("handler_name".into(), title.to_owned()))
 }
 
 /// The tags of the file that must be removed.

@@ -37,7 +37,7 @@ pub(super) async fn checks(
     Ok(tracks.enumerate().map(check).collect())
 }
 
-fn is_audio(track: &TrackPlan) -> bool {
+pub(super) fn is_audio(track: &TrackPlan) -> bool {
     matches!(track.action, TrackAction::CopyAudio | TrackAction::EncodeAudio { .. })
 }
 
@@ -109,9 +109,9 @@ fn first_times(text: &str) -> BTreeMap<usize, f64> {
     let mut times = BTreeMap::new();
     for line in text.lines() {
         if let Some(base) = line.strip_prefix("#tb ") {
-            let parsed = base.split_once(':').and_then(|(number, base)| {
-                Some((number.trim().parse().ok()?, base.trim().parse().ok()?))
-            });
+            let parsed: Option<(usize, TimeBase)> = base
+                .split_once(':')
+                .and_then(|(at, base)| Some((at.trim().parse().ok()?, base.trim().parse().ok()?)));
             bases.extend(parsed);
             continue;
         }

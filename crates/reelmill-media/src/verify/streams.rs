@@ -123,14 +123,16 @@ fn expected(container: Container, track: &TrackPlan, stream: &Stream) -> Facts {
         },
         _ => Some(stream.codec.as_str()),
     };
-    Facts { codec: codec.map(str::to_owned), ..facts(container, stream) }
+    let title = stream.title().map(str::to_owned);
+    Facts { codec: codec.map(str::to_owned), title, ..facts(container, stream) }
 }
 
-/// What a container can say of a track: MP4 knows languages by three letters,
-/// and always has a default track.
+/// What a container says of a track: MP4 knows languages by three letters, has
+/// titles as names of handlers, and always has a default track.
 fn facts(container: Container, stream: &Stream) -> Facts {
     let mp4 = matches!(container, Container::Mp4 | Container::Mov);
     let language = stream.language().filter(|tag| !mp4 || tag.len() == 3);
+    let handler = stream.tags.get("handler_name").map(String::as_str).filter(|_| mp4);
     let known: &[&str] = if mp4 { &[] } else { &["default", "forced"] };
     let mut flags: Vec<String> =
         dispositions(stream).into_iter().filter(|flag| known.contains(&flag.as_str())).collect();
@@ -138,7 +140,7 @@ fn facts(container: Container, stream: &Stream) -> Facts {
     Facts {
         codec: Some(stream.codec.clone()),
         language: language.map(str::to_owned),
-        title: stream.title().filter(|_| !mp4).map(str::to_owned),
+        title: stream.title().or(handler).map(str::to_owned),
         flags,
     }
 }

@@ -24,7 +24,16 @@ fn files(root: &Path) -> Vec<PathBuf> {
 async fn outcome(file: &Path, container: Container) -> (bool, String) {
     let preset = preset("h264", &["crf=0", "speed=ultrafast"]);
     let begun = Instant::now();
-    let made = match Conversion::run(file, &preset, container, 2.0).await {
+    let big = std::fs::metadata(file).is_ok_and(|meta| meta.len() > 6_000_000);
+    let long = ["long_1080p", "movie_300"].iter().any(|name| file.to_string_lossy().contains(name));
+    let seconds = if long {
+        60.0
+    } else if big {
+        10.0
+    } else {
+        2.0
+    };
+    let made = match Conversion::run(file, &preset, container, seconds).await {
         Ok(made) => made,
         Err(failure) => {
             return (

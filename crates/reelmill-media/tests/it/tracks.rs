@@ -34,7 +34,8 @@ fn describe(stream: &Stream) -> String {
     };
     let tag = |key: &str| stream.tags.get(key).cloned().unwrap_or_else(|| "-".into());
     let flags = stream.dispositions.join("+");
-    format!("{kind} {} {} {} [{flags}]", stream.codec, tag("language"), tag("title"))
+    let title = stream.title().map_or_else(|| tag("handler_name"), str::to_owned);
+    format!("{kind} {} {} {title} [{flags}]", stream.codec, tag("language"))
 }
 
 fn summary(media: &MediaInfo) -> Vec<String> {

@@ -20,26 +20,26 @@ use reelmill_core::time::{TimeBase, Timestamp};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-pub(super) const RULES: Rules = Rules {
+pub(crate) const RULES: Rules = Rules {
     terms: LeaseTerms { length: 45_000_000, stall: 300_000_000, deadline: 86_400_000_000 },
     retry: RetryPolicy { max_retries: 3, max_losses: 3, base: 5_000_000, cap: 600_000_000 },
     chance: 1.0,
 };
 
 /// Second `second` of the test.
-pub(super) fn at(second: i64) -> Timestamp {
+pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp(1_700_000_000_000_000 + second * 1_000_000)
 }
 
-pub(super) fn job_id(number: u128) -> JobId {
+pub(crate) fn job_id(number: u128) -> JobId {
     JobId(Uuid::from_u128(number))
 }
 
-pub(super) fn worker(number: u128) -> WorkerId {
+pub(crate) fn worker(number: u128) -> WorkerId {
     WorkerId(Uuid::from_u128(number))
 }
 
-pub(super) fn blob(number: u128) -> BlobRef {
+pub(crate) fn blob(number: u128) -> BlobRef {
     BlobRef { id: BlobId(Uuid::from_u128(number)), bytes: 1000, sha512: format!("{number:0128x}") }
 }
 
@@ -47,7 +47,7 @@ fn preset() -> Preset {
     Presets::built_in().unwrap().get("h264", &[]).unwrap()
 }
 
-pub(super) fn request() -> Request {
+pub(crate) fn request() -> Request {
     Request {
         preset_name: "h264".into(),
         preset: preset(),
@@ -60,7 +60,7 @@ pub(super) fn request() -> Request {
 }
 
 /// Job `number`, accepted at second `number`.
-pub(super) fn job(number: u128) -> Job {
+pub(crate) fn job(number: u128) -> Job {
     let created = at(number as i64);
     Job {
         id: job_id(number),
@@ -83,28 +83,28 @@ pub(super) fn job(number: u128) -> Job {
     }
 }
 
-pub(super) fn task_id(job: u128, number: u32) -> TaskId {
+pub(crate) fn task_id(job: u128, number: u32) -> TaskId {
     TaskId { job: job_id(job), generation: 0, number }
 }
 
 /// A submission of `job` with an analysis to do.
-pub(super) fn new_job(job: Job) -> NewJob {
+pub(crate) fn new_job(job: Job) -> NewJob {
     let id = TaskId { job: job.id, generation: 0, number: 0 };
     let tasks = vec![Task::new(id, TaskKind::Analyse, 0, job.created)];
     NewJob { job, idempotency_key: None, tasks }
 }
 
-pub(super) async fn submit(store: &dyn Store, number: u128) {
+pub(crate) async fn submit(store: &dyn Store, number: u128) {
     let submitted = store.job_submit(new_job(job(number))).await.unwrap();
     assert_eq!(submitted, Submitted::New);
 }
 
-pub(super) fn lease(number: u128, by: u128, now: Timestamp) -> Lease {
+pub(crate) fn lease(number: u128, by: u128, now: Timestamp) -> Lease {
     let session = SessionId(Uuid::from_u128(by + 1000));
     Lease::grant(LeaseId(Uuid::from_u128(number)), worker(by), session, RULES.terms, now)
 }
 
-pub(super) async fn apply(
+pub(crate) async fn apply(
     store: &dyn Store,
     id: TaskId,
     event: TaskEvent,
@@ -114,7 +114,7 @@ pub(super) async fn apply(
 }
 
 /// Claims `id` for worker `by`.
-pub(super) async fn claim(store: &dyn Store, id: TaskId, by: u128, now: Timestamp) -> LeaseProof {
+pub(crate) async fn claim(store: &dyn Store, id: TaskId, by: u128, now: Timestamp) -> LeaseProof {
     let before = store.task_get(id).await.unwrap().unwrap();
     let number = by * 1000 + u128::from(before.epoch);
     let applied = apply(store, id, TaskEvent::Claim(lease(number, by, now)), now).await.unwrap();
@@ -122,7 +122,7 @@ pub(super) async fn claim(store: &dyn Store, id: TaskId, by: u128, now: Timestam
     LeaseProof { lease: LeaseId(Uuid::from_u128(number)), epoch: applied.task.epoch }
 }
 
-pub(super) async fn complete(
+pub(crate) async fn complete(
     store: &dyn Store,
     id: TaskId,
     proof: LeaseProof,
@@ -133,12 +133,12 @@ pub(super) async fn complete(
 }
 
 /// Claims and completes `id`.
-pub(super) async fn work(store: &dyn Store, id: TaskId, by: u128, now: Timestamp) -> Applied {
+pub(crate) async fn work(store: &dyn Store, id: TaskId, by: u128, now: Timestamp) -> Applied {
     let proof = claim(store, id, by, now).await;
     complete(store, id, proof, now).await
 }
 
-pub(super) async fn fail(
+pub(crate) async fn fail(
     store: &dyn Store,
     id: TaskId,
     proof: LeaseProof,
@@ -149,7 +149,7 @@ pub(super) async fn fail(
 }
 
 /// What a task of `kind` yields.
-pub(super) fn result(kind: TaskKind) -> TaskResult {
+pub(crate) fn result(kind: TaskKind) -> TaskResult {
     match kind {
         TaskKind::Analyse => TaskResult::Analysed,
         TaskKind::Finish => TaskResult::Finished(finished()),
@@ -165,12 +165,12 @@ pub(super) fn result(kind: TaskKind) -> TaskResult {
     }
 }
 
-pub(super) fn finished() -> Finished {
+pub(crate) fn finished() -> Finished {
     let verdict = Verdict { checks: vec![Check::new("frames", true, "all")] };
     Finished { blob: Some(blob(99)), bytes: 1000, sha512: "ab".into(), verdict }
 }
 
-pub(super) fn media() -> MediaInfo {
+pub(crate) fn media() -> MediaInfo {
     let video = VideoInfo {
         width: 320,
         height: 180,
@@ -201,7 +201,7 @@ pub(super) fn media() -> MediaInfo {
     }
 }
 
-pub(super) fn a_plan() -> Plan {
+pub(crate) fn a_plan() -> Plan {
     let media = media();
     let facts = SourceFacts { media: &media, index: Err(Uncuttable::Empty), skeleton: vec![] };
     let limits = PlanLimits { slots: 2, queued: 0, threads: 1, chunk_seconds: None };
@@ -210,7 +210,7 @@ pub(super) fn a_plan() -> Plan {
 
 /// Tasks of a plan with `chunks` chunks (1…), the audio, and the finish; a
 /// later chunk is heavier.
-pub(super) fn planned(job: u128, generation: u32, chunks: u32, now: Timestamp) -> Vec<Task> {
+pub(crate) fn planned(job: u128, generation: u32, chunks: u32, now: Timestamp) -> Vec<Task> {
     let id = |number| TaskId { job: job_id(job), generation, number };
     let chunk = |number| Task {
         weight: u64::from(number) * 10,
@@ -224,7 +224,7 @@ pub(super) fn planned(job: u128, generation: u32, chunks: u32, now: Timestamp) -
 }
 
 /// Analyses job `number` of generation 0 and plans `chunks` chunks.
-pub(super) async fn analyse(
+pub(crate) async fn analyse(
     store: &dyn Store,
     number: u128,
     chunks: u32,
@@ -237,16 +237,16 @@ pub(super) async fn analyse(
     store.plan_commit(id, proof, &media(), &a_plan(), tasks, RULES, now).await.unwrap()
 }
 
-pub(super) async fn state(store: &dyn Store, id: TaskId) -> TaskState {
+pub(crate) async fn state(store: &dyn Store, id: TaskId) -> TaskState {
     store.task_get(id).await.unwrap().unwrap().state
 }
 
-pub(super) async fn the_job(store: &dyn Store, number: u128) -> Job {
+pub(crate) async fn the_job(store: &dyn Store, number: u128) -> Job {
     store.job_get(job_id(number)).await.unwrap().unwrap()
 }
 
 /// The words of a job's history.
-pub(super) async fn events(store: &dyn Store, number: u128) -> Vec<String> {
+pub(crate) async fn events(store: &dyn Store, number: u128) -> Vec<String> {
     let entries = store.job_history(job_id(number), 0, 10_000).await.unwrap();
     let word = |entry: &crate::HistoryEntry| entry.event["event"].as_str().unwrap().to_owned();
     entries.iter().map(word).collect()

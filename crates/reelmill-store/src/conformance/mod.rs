@@ -1,6 +1,6 @@
 //! What every engine must do, run on each of them.
 
-mod fixture;
+pub(crate) mod fixture;
 mod jobs;
 mod leases;
 mod lists;
@@ -8,7 +8,6 @@ mod model;
 mod queue;
 mod records;
 mod restart;
-mod perf_tmp;
 mod rollup;
 
 use crate::{MemoryStore, SqliteStore};

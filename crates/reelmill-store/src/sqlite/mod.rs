@@ -19,7 +19,6 @@ use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Sqlite, SqliteConnection, SqlitePool};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use writer::Writer;
 
@@ -42,7 +41,6 @@ const APPLICATION: u32 = 0x726c_6d6c;
 pub struct SqliteStore {
     writer: Writer,
     readers: SqlitePool,
-    _guard: Arc<Guard>,
 }
 
 impl SqliteStore {
@@ -71,7 +69,7 @@ impl SqliteStore {
             .connect_with(options.read_only(true))
             .await
             .map_err(fault)?;
-        Ok(Self { writer: Writer::new(db), readers, _guard: Arc::new(guard) })
+        Ok(Self { writer: Writer::new(db, guard), readers })
     }
 
     /// Finishes what is under way and closes the file, so that nothing but

@@ -1,8 +1,11 @@
-//! How the statements that run most find their rows: through an index, to the
-//! point, so that they cost the same however many jobs there are.
+//! How the statements that run most find their rows (through an index, to the
+//! point, so that they cost the same however many jobs there are), and what
+//! happens when the disk is full.
 
+use super::rows::fault;
 use super::{SqliteStore, listing, queue, tasks};
-use crate::JobFilter;
+use crate::conformance::fixture::{job, job_id, new_job};
+use crate::{JobFilter, Store, StoreError, Submitted};
 use reelmill_core::id::JobId;
 use reelmill_core::job::JobState;
 use reelmill_core::time::Timestamp;
@@ -66,5 +69,59 @@ async fn lists_read_no_more_rows_than_they_yield() {
     ] {
         let steps = steps(listing::statement(&filter, after).sql().as_str()).await;
         assert!(steps.contains(wanted), "{filter:?}\n{steps}");
+    }
+}
+
+/// As a full disk does: the file may not grow beyond `pages`.
+async fn limit(store: &SqliteStore, pages: i64) {
+    let limit = store.writer.run(move |db| {
+        Box::pin(async move {
+            let pragma = AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+            sqlx::raw_sql(pragma).execute(db).await.map_err(fault)?;
+            Ok::<_, StoreError>(())
+        })
+    });
+    limit.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_told_and_loses_nothing_that_was_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&folder.path().join("jobs.db")).await.unwrap();
+    limit(&store, 60).await;
+    let mut accepted = Vec::new();
+    let mut refused = Vec::new();
+    for group in 0..25u128 {
+        let submit = |number: u128| {
+            let store = store.clone();
+            tokio::spawn(async move { store.job_submit(new_job(job(number))).await })
+        };
+        let running: Vec<_> = (1..=8).map(|n| (group * 8 + n, submit(group * 8 + n))).collect();
+        for (number, submission) in running {
+            match submission.await.unwrap() {
+                Ok(submitted) => {
+                    assert_eq!(submitted, Submitted::New);
+                    accepted.push(number);
+                }
+                Err(error) => {
+                    assert!(matches!(error, StoreError::Full(_)), "{error:?}");
+                    refused.push(number);
+                }
+            }
+        }
+    }
+    assert!(!accepted.is_empty() && !refused.is_empty(), "{accepted:?} {refused:?}");
+    for number in &accepted {
+        assert!(store.job_get(job_id(*number)).await.unwrap().is_some(), "{number} was lost");
+        assert_eq!(store.tasks_of(job_id(*number), 0).await.unwrap().len(), 1);
+    }
+    for number in &refused {
+        assert_eq!(store.job_get(job_id(*number)).await.unwrap(), None);
+        assert!(store.tasks_of(job_id(*number), 0).await.unwrap().is_empty());
+    }
+    limit(&store, 1_000_000).await;
+    for number in refused {
+        let again = store.job_submit(new_job(job(number))).await;
+        assert_eq!(again, Ok(Submitted::New));
     }
 }

@@ -6,8 +6,9 @@
 //! answered before the commit, so an acknowledged operation is durable, and a
 //! busy farm pays for one flush where it would have paid for many.
 
+use super::guard::Guard;
 use super::rows::fault;
-use crate::StoreError;
+use crate::{ApplyError, StoreError};
 use sqlx::SqliteConnection;
 use std::future::Future;
 use std::pin::Pin;
@@ -16,6 +17,27 @@ use tokio::sync::{Mutex, MutexGuard};
 
 /// What an operation is while it runs.
 pub(super) type Running<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
+
+/// What an operation can fail with: the store's own failure, among others.
+pub(super) trait Cause: From<StoreError> {
+    /// The store's failure, if it is one.
+    fn cause(&self) -> Option<StoreError>;
+}
+
+impl Cause for StoreError {
+    fn cause(&self) -> Option<StoreError> {
+        Some(self.clone())
+    }
+}
+
+impl Cause for ApplyError {
+    fn cause(&self) -> Option<StoreError> {
+        match self {
+            Self::Store(error) => Some(error.clone()),
+            Self::Refused(_) | Self::NoSuchTask => None,
+        }
+    }
+}
 
 /// Where all writes go.
 #[derive(Debug, Clone)]
@@ -30,14 +52,16 @@ struct Inner {
     group: Option<Group>,
     /// Set while an operation runs: found set, one broke off in the middle.
     running: bool,
+    /// Let go only after the connection.
+    _guard: Guard,
 }
 
 /// Operations that are committed together; holds how that went, once it went.
 type Group = Arc<OnceLock<Result<(), StoreError>>>;
 
 impl Writer {
-    pub(super) fn new(db: SqliteConnection) -> Self {
-        let inner = Inner { db, group: None, running: false };
+    pub(super) fn new(db: SqliteConnection, guard: Guard) -> Self {
+        let inner = Inner { db, group: None, running: false, _guard: guard };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -46,7 +70,7 @@ impl Writer {
     pub(super) async fn run<T, E, F>(&self, operation: F) -> Result<T, E>
     where
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
+        E: Cause + Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Running<'c, Result<T, E>> + Send + 'static,
     {
         let inner = Arc::clone(&self.inner);
@@ -80,7 +104,7 @@ impl Inner {
         operation: F,
     ) -> Result<(Group, Result<T, E>), E>
     where
-        E: From<StoreError>,
+        E: Cause,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Running<'c, Result<T, E>>,
     {
         if inner.running {
@@ -94,7 +118,8 @@ impl Inner {
         // After some errors (no space, for one) SQLite has rolled everything
         // back by itself: then this fails, and all of the group have failed.
         if let Err(error) = sqlx::raw_sql(end).execute(&mut inner.db).await {
-            inner.abandon(fault(error)).await;
+            let cause = result.as_ref().err().and_then(Cause::cause);
+            inner.abandon(cause.unwrap_or_else(|| fault(error))).await;
         }
         inner.running = false;
         Ok((group, result))

@@ -49,7 +49,7 @@ async fn whole(body: Body) -> Result<Bytes, ApiError> {
     let mut stream = body.into_data_stream();
     let mut all = BytesMut::new();
     while let Some(piece) = stream.next().await {
-        all.extend_from_slice(&piece.map_err(cut)?);
+        all.extend_from_slice(&piece.map_err(|error| cut(&error))?);
         if all.len() > MAX_JSON {
             let message = format!("the body has more than {MAX_JSON} bytes");
             return Err(ApiError::new(Kind::TooLarge, Failure::permanent(message)));
@@ -62,13 +62,18 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     // Twice, since a wrong shape can show before a broken end does.
     serde_json::from_slice::<serde::de::IgnoredAny>(body)
         .map_err(|error| ApiError::malformed(format!("the body is not JSON: {error}")))?;
-    serde_json::from_slice(body).map_err(|error| {
-        let message = format!("the body is not as needed: {error}");
+    let mut json = serde_json::Deserializer::from_slice(body);
+    serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let (place, why) = (error.path().to_string(), error.inner());
+        let message = match place.as_str() {
+            "." => format!("the body is not as needed: {why}"),
+            field => format!("'{field}' is not as needed: {why}"),
+        };
         ApiError::new(Kind::Unprocessable, Failure::permanent(message))
     })
 }
 
-fn cut(error: axum::Error) -> ApiError {
+fn cut(error: &axum::Error) -> ApiError {
     ApiError::malformed(format!("the body broke off: {error}"))
 }
 
@@ -108,7 +113,7 @@ impl Pieces {
             match tokio::time::timeout(PAUSE, self.stream.next()).await {
                 Ok(Some(Ok(bytes))) => self.held.extend_from_slice(&bytes),
                 Ok(None) => self.end = Some(Ok(())),
-                Ok(Some(Err(error))) => self.end = Some(Err(cut(error))),
+                Ok(Some(Err(error))) => self.end = Some(Err(cut(&error))),
                 Err(_) => self.end = Some(Err(too_slow())),
             }
         }
@@ -208,5 +213,6 @@ mod tests {
     fn broken_json_and_wrong_json_are_told_apart() {
         assert_eq!(parse::<u8>(b"{").unwrap_err().kind(), Kind::Malformed);
         assert_eq!(parse::<u8>(b"\"x\"").unwrap_err().kind(), Kind::Unprocessable);
+        assert_eq!(parse::<u8>(b"1 2").unwrap_err().kind(), Kind::Malformed);
     }
 }

@@ -115,14 +115,14 @@ impl From<FailureClass> for Kind {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ApiError {
     kind: Kind,
-    failure: Failure,
+    failure: Box<Failure>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl ApiError {
     /// A failure that gets an answer of `kind`.
     pub(crate) fn new(kind: Kind, failure: Failure) -> Self {
-        Self { kind, failure, headers: Vec::new() }
+        Self { kind, failure: Box::new(failure), headers: Vec::new() }
     }
 
     /// The request cannot be understood.
@@ -181,7 +181,7 @@ impl ApiError {
         };
         let message = match &self.failure.advice {
             Some(advice) => format!("{}; {advice}", self.failure.message),
-            None => self.failure.message,
+            None => self.failure.message.clone(),
         };
         Status::new(code, message).into_http::<Body>()
     }

@@ -126,7 +126,7 @@ impl WorkerService for Workers {
     }
 }
 
-fn same<T: PartialEq>(in_payload: T, in_message: T) -> Result<(), Status> {
+fn same<T: PartialEq + Copy>(in_payload: T, in_message: T) -> Result<(), Status> {
     if in_payload == in_message {
         return Ok(());
     }

@@ -8,7 +8,12 @@ use serde::de::DeserializeOwned;
 use tonic::Status;
 
 /// Package `reelmill.v1`, as generated.
-#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+#[expect(
+    unreachable_pub,
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
+    reason = "generated code"
+)]
 pub(crate) mod v1 {
     tonic::include_proto!("reelmill.v1");
 }

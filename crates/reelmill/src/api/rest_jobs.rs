@@ -78,7 +78,8 @@ async fn submit(
     let begun = clock::now();
     let job = api.coordinator.submit(submission.clone()).await?;
     let is_new = job.created >= begun;
-    if !is_new && !(caller.sees(job.owner.as_deref()) && is_same(&api, &job, &submission)) {
+    let fits = || caller.sees(job.owner.as_deref()) && is_same(&api, &job, &submission);
+    if !(is_new || fits()) {
         let message = "that Idempotency-Key was used for another request";
         let failure = Failure::permanent(message).advise("take a new key for a new request");
         return Err(ApiError::new(Kind::Unprocessable, failure));
@@ -107,7 +108,7 @@ fn is_same(api: &ApiState, job: &Job, submission: &Submission) -> bool {
     let preset = presets.get(&submission.preset, &submission.overrides);
     let Ok(preset) = preset else { return false };
     job.name == submission.name
-        && job.source == submission.source
+        && job.source.same_bytes(&submission.source)
         && job.labels == submission.labels
         && job.request.container == submission.container.unwrap_or(preset.format)
         && job.request.chunk_seconds == submission.chunk_seconds

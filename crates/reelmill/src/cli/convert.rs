@@ -146,7 +146,7 @@ impl One<'_> {
         coordinator.recover(&[own]).await?;
         let job = self.submit(&coordinator, staged, container).await?;
         let encoder = job.request.preset.video.encoder;
-        let encoders = farm::proven(self.tools, &[encoder], &self.stop.now).await;
+        let encoders = farm::proven_one(self.tools, encoder, &self.stop.now).await;
         if encoders.is_empty() && !self.stop.drain.is_cancelled() {
             let message = format!("the {encoder} encoder does not work on this machine");
             return Err(Failure::environment(message)

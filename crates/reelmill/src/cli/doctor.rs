@@ -14,13 +14,27 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Serialize)]
 struct Finding {
     what: String,
-    ok: bool,
+    state: State,
     detail: String,
+}
+
+/// How a finding is to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Ok,
+    Warning,
+    Missing,
 }
 
 impl Finding {
     fn new(what: impl Into<String>, ok: bool, detail: impl Into<String>) -> Self {
-        Self { what: what.into(), ok, detail: detail.into() }
+        let state = if ok { State::Ok } else { State::Missing };
+        Self { what: what.into(), state, detail: detail.into() }
+    }
+
+    fn warning(what: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { what: what.into(), state: State::Warning, detail: detail.into() }
     }
 }
 
@@ -39,7 +53,7 @@ pub(crate) async fn run(common: &Common) -> Result<Exit, Ending> {
     let detail = mkvmerge.clone().unwrap_or_else(|| "not found (install mkvtoolnix)".into());
     findings.push(Finding::new("MKVToolNix", mkvmerge.is_some(), detail));
     let sandbox = "none yet: FFmpeg runs with your rights, limited to known containers";
-    findings.push(Finding::new("sandbox", true, sandbox));
+    findings.push(Finding::warning("sandbox", sandbox));
     for (what, path) in
         [("scratch folder", paths::scratch()), ("state folder", paths::state())]
     {
@@ -51,8 +65,12 @@ pub(crate) async fn run(common: &Common) -> Result<Exit, Ending> {
         if common.json {
             out::json(finding);
         } else {
-            let mark = if finding.ok { "ok  " } else { "FAIL" };
-            out::line(&format!("{mark} {:<16} {}", finding.what, finding.detail));
+            let mark = match finding.state {
+                State::Ok => "ok      ",
+                State::Warning => "warning ",
+                State::Missing => "missing ",
+            };
+            out::line(&format!("{mark}{:<16} {}", finding.what, finding.detail));
         }
     }
     Ok(if usable { Exit::Done } else { Exit::Failed })
@@ -62,7 +80,7 @@ async fn look_at_tools(tools: &Tools, findings: &mut Vec<Finding>) -> bool {
     let place = tools.ffmpeg.display();
     findings.push(Finding::new("FFmpeg", true, format!("{} at {place}", tools.version)));
     if let Some(warning) = tools.known_bad() {
-        findings.push(Finding::new("FFmpeg security", false, warning));
+        findings.push(Finding::warning("FFmpeg security", warning));
     }
     let mut any = false;
     for trial in prove_encoders(tools, &CancellationToken::new()).await {

@@ -7,7 +7,6 @@ use crate::api::{self, ApiState, Auth};
 use crate::coordinator::Coordinator;
 use crate::exit::{Ending, Exit};
 use crate::{farm, paths};
-use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::error::Failure;
 use reelmill_core::lease::LeaseTerms;
 use reelmill_core::retry::RetryPolicy;
@@ -131,7 +130,7 @@ impl Crew {
         let cancel = CancellationToken::new();
         let encoders = match count {
             0 => Vec::new(),
-            _ => farm::proven(tools, &VideoEncoder::ALL, &cancel).await,
+            _ => farm::proven(tools, &cancel).await,
         };
         let scratch = folder.join("tasks");
         match std::fs::remove_dir_all(&scratch) {

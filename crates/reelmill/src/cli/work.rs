@@ -6,7 +6,6 @@ use crate::exit::{Ending, Exit};
 use crate::remote_source::RemoteSource;
 use crate::worker::{HttpDepot, Scratch, Slot, Worker};
 use crate::{clock, farm, paths};
-use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::error::Failure;
 use reelmill_core::id::SessionId;
 use reelmill_media::tools::{ToolPaths, Tools};
@@ -27,7 +26,7 @@ pub(crate) async fn run(args: WorkArgs, common: &Common) -> Result<Exit, Ending>
     let source = RemoteSource::new(&common.server, token).map_err(Ending::usage)?;
     let depot = HttpDepot::new(&common.server, token).map_err(Ending::usage)?;
     let scratch = Scratch::claim(&args.scratch.clone().unwrap_or_else(|| paths::scratch().join("work")))?;
-    let encoders = farm::proven(&tools, &VideoEncoder::ALL, &stop.now).await;
+    let encoders = farm::proven(&tools, &stop.now).await;
     if encoders.is_empty() {
         return Err(Failure::environment("no video encoder works on this machine")
             .advise("'reelmill doctor' says why")

@@ -261,15 +261,15 @@ fn job_path(id: &str, what: &str) -> Result<String, CallError> {
     }
     let failure = Failure::permanent(format!("'{id}' is not the id of a job"))
         .advise("'reelmill list' shows all jobs");
-    Err(CallError::Problem { answer: Answer::Missing, failure, offset: None })
+    Err(CallError::Problem { answer: Answer::Missing, failure })
 }
 
 /// Answers to HEAD have no body that could say what is wrong.
 fn headless(error: CallError, id: BlobId) -> CallError {
     match error {
-        CallError::Problem { answer: Answer::Missing, offset, .. } => {
+        CallError::Problem { answer: Answer::Missing, .. } => {
             let failure = Failure::permanent(format!("the server does not know upload {id}"));
-            CallError::Problem { answer: Answer::Missing, failure, offset }
+            CallError::Problem { answer: Answer::Missing, failure }
         }
         CallError::Refused(_) => CallError::Refused(
             Failure::environment("the server refused the key")

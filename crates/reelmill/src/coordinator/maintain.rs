@@ -172,7 +172,7 @@ impl Coordinator {
         Ok(())
     }
 
-    async fn drop_stored(&self, blob: BlobId) -> Result<(), Failure> {
+    pub(super) async fn drop_stored(&self, blob: BlobId) -> Result<(), Failure> {
         self.blobs.delete(blob).await?;
         self.store.blob_delete(blob).await?;
         Ok(())

@@ -9,7 +9,7 @@ mod uploads;
 mod view;
 
 pub(crate) use submit::{Submission, USUAL_PRIORITY, no_job};
-pub(crate) use uploads::{UploadError, UploadState, UploadTurn};
+pub(crate) use uploads::{UploadError, UploadState};
 pub(crate) use view::{ChunkView, JobView, WorkerView};
 
 use crate::clock;

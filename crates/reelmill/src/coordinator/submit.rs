@@ -84,8 +84,25 @@ impl Coordinator {
                 self.adopt_source(&job).await?;
                 Ok(job)
             }
-            Submitted::Existing(id) => self.job(id).await?.ok_or_else(|| no_job(&job_text(id))),
+            Submitted::Existing(id) => {
+                let first = self.job(id).await?.ok_or_else(|| no_job(&job_text(id)))?;
+                self.drop_second_upload(&job, &first).await?;
+                Ok(first)
+            }
         }
+    }
+
+    /// A repeated submission may have uploaded the file once more. The first
+    /// one's upload stays, though its row may not name the job yet.
+    async fn drop_second_upload(&self, refused: &Job, first: &Job) -> Result<(), Failure> {
+        if let Source::Upload { blob, .. } = &refused.source
+            && !matches!(&first.source, Source::Upload { blob: used, .. } if used == blob)
+            && let Some(record) = self.store.blob_get(*blob).await?
+            && record.job.is_none()
+        {
+            self.drop_stored(*blob).await?;
+        }
+        Ok(())
     }
 
     /// The job that has the submission's upload already, when the submission is

@@ -282,3 +282,6 @@ impl Depot for HttpDepot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 /// Fast settings, so that tests test us rather than the encoder.
-pub const FAST: [&str; 4] = ["--set", "speed=ultrafast", "--set", "crf=30"];
+pub(crate) const FAST: [&str; 4] = ["--set", "speed=ultrafast", "--set", "crf=30"];
 
 fn probe(path: &Path) -> Value {
     let ran = tool("ffprobe")

@@ -8,20 +8,20 @@ use std::path::Path;
 use std::process::Stdio;
 
 /// A running coordinator.
-pub struct Server {
-    pub running: Running,
-    pub url: String,
+pub(crate) struct Server {
+    pub(crate) running: Running,
+    pub(crate) url: String,
     address: String,
 }
 
 impl Server {
     /// Starts one on a free port, its state in `place`.
-    pub fn start(place: &Place, args: &[&str]) -> Self {
+    pub(crate) fn start(place: &Place, args: &[&str]) -> Self {
         Self::listening(place, "127.0.0.1:0", args, &[])
     }
 
     /// Starts one on `address`, with environment `env`.
-    pub fn listening(place: &Place, address: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
+    pub(crate) fn listening(place: &Place, address: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = place.reelmill();
         command.args(["serve", "--json", "--listen", address]).args(args);
         command.envs(env.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -38,19 +38,19 @@ impl Server {
     }
 
     /// Kills it (SIGKILL) and starts it anew on the same state and port.
-    pub fn crash_and_restart(self, place: &Place, args: &[&str], env: &[(&str, &str)]) -> Self {
+    pub(crate) fn crash_and_restart(self, place: &Place, args: &[&str], env: &[(&str, &str)]) -> Self {
         self.running.kill();
         Self::listening(place, &self.address, args, env)
     }
 
     /// Runs a client command against it.
-    pub fn client(&self, place: &Place, args: &[&str]) -> Ran {
+    pub(crate) fn client(&self, place: &Place, args: &[&str]) -> Ran {
         let mut command = place.reelmill();
         Ran::of(command.args(args).args(["--server", &self.url]))
     }
 
     /// Submits a file and yields the job's id.
-    pub fn submit(&self, place: &Place, film: &Path, args: &[&str]) -> String {
+    pub(crate) fn submit(&self, place: &Place, film: &Path, args: &[&str]) -> String {
         let film = film.to_str().unwrap();
         let args: Vec<&str> = ["submit", film, "--json"].into_iter().chain(args.iter().copied()).collect();
         let ran = self.client(place, &args).ok();
@@ -60,14 +60,14 @@ impl Server {
     }
 
     /// The job as the API shows it.
-    pub fn job(&self, place: &Place, id: &str) -> Value {
+    pub(crate) fn job(&self, place: &Place, id: &str) -> Value {
         let ran = self.client(place, &["status", id, "--json"]).ok();
         serde_json::from_str(ran.out.lines().last().unwrap()).unwrap()
     }
 
     /// Waits for the job's end.
     #[track_caller]
-    pub fn ended(&self, place: &Place, id: &str) -> Value {
+    pub(crate) fn ended(&self, place: &Place, id: &str) -> Value {
         wait_for("the job's end", || {
             let job = self.job(place, id);
             let open = ["queued", "running", "uploading"].iter().any(|state| job["state"] == *state);
@@ -76,7 +76,7 @@ impl Server {
     }
 
     /// A worker process for it.
-    pub fn worker(&self, place: &Place, name: &str, args: &[&str]) -> Running {
+    pub(crate) fn worker(&self, place: &Place, name: &str, args: &[&str]) -> Running {
         let mut command = place.reelmill();
         command.args(["work", "--server", &self.url, "--slots", "1", "--name", name]).args(args);
         command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -84,7 +84,7 @@ impl Server {
     }
 
     /// Waits until so many workers have joined.
-    pub fn workers(&self, place: &Place, count: usize) {
+    pub(crate) fn workers(&self, place: &Place, count: usize) {
         wait_for("the workers", || {
             let ran = self.client(place, &["workers", "--json"]).ok();
             let encoding = ran.out.matches("\"encodes\":true").count();
@@ -94,7 +94,7 @@ impl Server {
 }
 
 /// Chunks of a job (not analysis, audio, finish).
-pub fn chunks(job: &Value) -> Vec<&Value> {
+pub(crate) fn chunks(job: &Value) -> Vec<&Value> {
     job["chunks"].as_array().unwrap().iter().filter(|c| c["kind"] == "encode_chunk").collect()
 }
 
@@ -139,7 +139,7 @@ fn workers_without_the_file_encode_it_together() {
 }
 
 /// A job's history.
-pub fn events(server: &Server, place: &Place, id: &str) -> Vec<Value> {
+pub(crate) fn events(server: &Server, place: &Place, id: &str) -> Vec<Value> {
     let ran = server.client(place, &["status", id, "--json", "--history"]).ok();
     let job: Value = serde_json::from_str(ran.out.lines().last().unwrap()).unwrap();
     job["history"].as_array().unwrap().clone()

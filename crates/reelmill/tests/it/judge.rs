@@ -6,22 +6,22 @@ use std::path::Path;
 
 /// A decoded frame.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// Seconds.
-    pub time: f64,
+    pub(crate) time: f64,
     /// Digest of its pixels.
-    pub hash: String,
+    pub(crate) hash: String,
 }
 
 /// All frames of a file's main video, and how many error lines decoding gave.
 #[derive(Debug)]
-pub struct Decoded {
-    pub frames: Vec<Frame>,
-    pub errors: usize,
+pub(crate) struct Decoded {
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) errors: usize,
 }
 
 /// Decodes the main video of `path`; `filter` is applied to the pictures.
-pub fn decode(path: &Path, filter: Option<&str>) -> Decoded {
+pub(crate) fn decode(path: &Path, filter: Option<&str>) -> Decoded {
     let mut command = tool("ffmpeg");
     command.args(["-nostdin", "-hide_banner", "-loglevel", "error"]);
     if is_theora(path) {
@@ -69,7 +69,7 @@ fn is_theora(path: &Path) -> bool {
 ///
 /// # Errors
 /// What differs first.
-pub fn same_frames(
+pub(crate) fn same_frames(
     source: &Decoded,
     output: &Decoded,
     tolerance: f64,

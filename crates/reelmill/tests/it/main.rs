@@ -1,6 +1,14 @@
 //! Tests of the whole program: the real binary, the real FFmpeg, real
 //! processes that are killed.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that meets the unexpected has failed; tables are for the reader of its log"
+)]
+
 mod bad_input;
 mod convert;
 mod corpus;

@@ -11,21 +11,21 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A folder of one test's own, with places for everything reelmill keeps.
-pub struct Place {
+pub(crate) struct Place {
     root: tempfile::TempDir,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { root: tempfile::tempdir().unwrap() }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
     /// The program, kept inside this place.
-    pub fn reelmill(&self) -> Command {
+    pub(crate) fn reelmill(&self) -> Command {
         let mut command = tool(env!("CARGO_BIN_EXE_reelmill"));
         command
             .env_remove("REELMILL_SERVER")
@@ -39,19 +39,19 @@ impl Place {
     }
 
     /// Runs the program to its end.
-    pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
         Ran::of(self.reelmill().args(args))
     }
 
     /// Files below the scratch folder that are more than a worker's place.
-    pub fn leftovers(&self) -> Vec<PathBuf> {
+    pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         walk(&self.path("scratch"), &mut found);
         found
     }
 
     /// Names in the place itself.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.root.path()).unwrap();
         let mut names: Vec<String> =
             entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
@@ -69,33 +69,33 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests start the program and the real tools")]
-pub fn tool(program: &str) -> Command {
+pub(crate) fn tool(program: &str) -> Command {
     Command::new(program)
 }
 
 /// What a finished run left.
-pub struct Ran {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ran {
-    pub fn of(command: &mut Command) -> Self {
+    pub(crate) fn of(command: &mut Command) -> Self {
         let Output { status, stdout, stderr } = command.output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Self { code: status.code().unwrap_or(-1), out: text(stdout), err: text(stderr) }
     }
 
     #[track_caller]
-    pub fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, 0, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
         self
     }
 
     /// One clear message that holds all `words`, this exit code, no panic.
     #[track_caller]
-    pub fn refused(self, code: i32, words: &[&str]) -> Self {
+    pub(crate) fn refused(self, code: i32, words: &[&str]) -> Self {
         let all = format!("stdout:\n{}\nstderr:\n{}", self.out, self.err);
         assert_eq!(self.code, code, "{all}");
         assert!(!self.err.contains("panicked"), "{all}");
@@ -106,14 +106,14 @@ impl Ran {
         self
     }
 
-    pub fn events(&self) -> Vec<Value> {
+    pub(crate) fn events(&self) -> Vec<Value> {
         self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
 /// Waits until `condition` yields something.
 #[track_caller]
-pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(value) = condition() {
@@ -130,24 +130,24 @@ fn pause() {
 }
 
 /// A process that is killed, by its id, when the test is over.
-pub struct Running(pub Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
-    pub fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         Self(command.spawn().unwrap())
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.0.id().to_string();
         assert!(tool("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
     }
 
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
 
-    pub fn wait(&mut self) -> i32 {
+    pub(crate) fn wait(&mut self) -> i32 {
         self.0.wait().unwrap().code().unwrap_or(-1)
     }
 }
@@ -160,7 +160,7 @@ impl Drop for Running {
 }
 
 /// Runs FFmpeg with `args`, which end with the output.
-pub fn ffmpeg(args: &[&str], output: &Path) {
+pub(crate) fn ffmpeg(args: &[&str], output: &Path) {
     let ran = tool("ffmpeg")
         .args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y"])
         .args(args)
@@ -172,7 +172,7 @@ pub fn ffmpeg(args: &[&str], output: &Path) {
 
 /// A clip of `seconds` with a picture that is different in every frame, cuts
 /// every 4 s, and stereo sound; made once for all tests of this run.
-pub fn clip(seconds: u32) -> PathBuf {
+pub(crate) fn clip(seconds: u32) -> PathBuf {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     static MAKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let folder = FOLDER.get_or_init(|| tempfile::tempdir().unwrap());
@@ -198,7 +198,7 @@ fn make_clip(seconds: u32, path: &Path) {
 
 /// The folder of real media that `REELMILL_TEST_MEDIA` names. Without it the
 /// group is listed as not run.
-pub fn media(group: &str) -> Option<PathBuf> {
+pub(crate) fn media(group: &str) -> Option<PathBuf> {
     match std::env::var_os("REELMILL_TEST_MEDIA") {
         Some(folder) => {
             let folder = PathBuf::from(folder);
@@ -213,7 +213,7 @@ pub fn media(group: &str) -> Option<PathBuf> {
 }
 
 /// Lists a group of tests as not run.
-pub fn not_run(group: &str, why: &str) {
+pub(crate) fn not_run(group: &str, why: &str) {
     use std::io::Write;
     let Some(file) = std::env::var_os("REELMILL_NOT_RUN") else { return };
     let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
@@ -221,6 +221,6 @@ pub fn not_run(group: &str, why: &str) {
 }
 
 /// Whether the long versions of tests are asked for.
-pub fn long() -> bool {
+pub(crate) fn long() -> bool {
     std::env::var_os("REELMILL_TEST_LONG").is_some_and(|value| value == "1")
 }

@@ -1,6 +1,10 @@
 //! Tests of the network side, over real connections on this machine.
 
 mod access;
+mod bytes;
+mod commands;
+mod connections;
 pub(crate) mod farm;
+mod jobs;
 pub(crate) mod proxy;
 mod uploads;
