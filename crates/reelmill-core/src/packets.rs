@@ -241,7 +241,8 @@ pub(crate) mod tests {
 
     #[test]
     fn refuses_what_cannot_be_cut() {
-        let cases: [(&str, fn(&mut PacketIndex)); 6] = [
+        type Damage = fn(&mut PacketIndex);
+        let cases: [(&str, Damage); 6] = [
             ("avi", |_| {}),
             ("mov", |i| i.packets.clear()),
             ("mov", |i| i.packets[3].pts = None),

@@ -527,8 +527,10 @@ mod tests {
         let mut current = task();
         for number in 0..3 {
             let lease = lease(number, Timestamp(0));
-            current = transition(&current, TaskEvent::Claim(lease), rules(), Timestamp(0)).unwrap().task;
-            current = transition(&current, TaskEvent::WorkerGone, rules(), Timestamp(0)).unwrap().task;
+            current =
+                transition(&current, TaskEvent::Claim(lease), rules(), Timestamp(0)).unwrap().task;
+            current =
+                transition(&current, TaskEvent::WorkerGone, rules(), Timestamp(0)).unwrap().task;
         }
         assert_eq!(current.state, TaskState::Failed);
         assert!(current.failure.unwrap().message.contains("3 workers"));

@@ -15,7 +15,9 @@ pub use encoder::{encoder, output_colour};
 pub use filter::picture_chain;
 pub use input::{audio_input, concat_input, own_input, quiet, source_input};
 pub use picture::{SMALL_SIDE, one_picture, small_pictures};
-pub use stitch::{Metadata, Repair, StitchInputs, StitchTrack, StitchVideo, TrackSource, stitch};
+pub use stitch::{
+    Metadata, Repair, StitchInputs, StitchTrack, StitchVideo, TrackSource, VideoInput, stitch,
+};
 pub use video::{VideoArgs, chunk, lead_in, whole};
 
 use std::ffi::{OsStr, OsString};

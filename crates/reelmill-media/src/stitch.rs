@@ -6,7 +6,7 @@ mod tags;
 
 pub(crate) use tags::dispositions;
 
-use crate::args::{self, Repair, StitchInputs, StitchTrack, StitchVideo, TrackSource};
+use crate::args::{self, Repair, StitchInputs, StitchTrack, StitchVideo, TrackSource, VideoInput};
 use crate::encode::{OnProgress, refuse_read_error, remove, run};
 use crate::process::ToolCommand;
 use crate::tools::Tools;
@@ -64,9 +64,10 @@ pub async fn stitch(
     let covers = cover::extract(tools, assembly, cancel).await?;
     let copies = repair::of_copies(tools, assembly, cancel).await?;
     let encoded = repair::of_encoded(tools, assembly, cancel).await?;
+    let (video, zero) = assembly.video_input(&list)?;
     let inputs = StitchInputs {
-        list: &list,
-        offset_micros: plan.video.time_base.micros(assembly.first_frame()?) - plan.origin_micros,
+        video,
+        offset_micros: plan.video.time_base.micros(zero) - plan.origin_micros,
         source,
         origin_micros: plan.origin_micros,
         audio: parts.audio,
@@ -124,8 +125,19 @@ impl Assembly<'_> {
         self.media.video().map_or("", |(_, info)| info.pixel_format.as_str())
     }
 
-    fn first_frame(&self) -> Result<i64, Failure> {
-        Ok(self.starts()?[0])
+    /// The video input and the source tick of its zero.
+    fn video_input<'b>(&self, list: &'b Path) -> Result<(VideoInput<'b>, i64), Failure>
+    where
+        Self: 'b,
+    {
+        let starts = self.starts()?;
+        match (self.plan.chunks(), self.parts.video) {
+            ([], [whole]) => {
+                let base = self.plan.video.time_base;
+                Ok((VideoInput::Whole(whole), args::lead_in(self.plan.origin_micros, base)))
+            }
+            _ => Ok((VideoInput::List(list), starts[0])),
+        }
     }
 }
 

@@ -113,10 +113,14 @@ fn channel(url: &str) -> Result<Channel, Failure> {
 fn is_final(code: Code) -> bool {
     matches!(
         code,
-        Code::Unauthenticated | Code::PermissionDenied | Code::FailedPrecondition | Code::InvalidArgument
+        Code::Unauthenticated
+            | Code::PermissionDenied
+            | Code::FailedPrecondition
+            | Code::InvalidArgument
     )
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
 fn source_error(status: Status) -> SourceError {
     match status.code() {
         Code::Unauthenticated | Code::PermissionDenied => {
@@ -151,7 +155,11 @@ impl TaskSource for RemoteSource {
         Ok(Terms { lease: terms.lease_micros, heartbeat: terms.heartbeat_micros })
     }
 
-    async fn claim(&self, ask: &Ask, patience: Duration) -> Result<Option<Assignment>, SourceError> {
+    async fn claim(
+        &self,
+        ask: &Ask,
+        patience: Duration,
+    ) -> Result<Option<Assignment>, SourceError> {
         let patience = patience.min(MAX_PATIENCE);
         let message = v1::ClaimRequest {
             worker_id: ask.facts.id.to_string(),

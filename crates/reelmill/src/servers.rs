@@ -300,7 +300,9 @@ mod tests {
         assert_eq!(read("farm").unwrap(), "http://farm:7474/");
         assert_eq!(read("[::1]:9000").unwrap(), "http://[::1]:9000/");
         assert_eq!(read("http://farm").unwrap(), "http://farm/");
-        for bad in ["https://farm", "http://farm/x", "http://u:p@farm", "ftp://farm", "http://", "a b"] {
+        for bad in
+            ["https://farm", "http://farm/x", "http://u:p@farm", "ftp://farm", "http://", "a b"]
+        {
             assert!(read(bad).is_err(), "{bad}");
         }
         assert!(addresses(&[]).is_err());

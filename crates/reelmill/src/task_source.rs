@@ -24,7 +24,8 @@ pub(crate) trait TaskSource: Send + Sync {
     async fn join(&self, hello: &Hello) -> Result<Terms, SourceError>;
 
     /// The next task for a worker; waits up to `patience` for one.
-    async fn claim(&self, ask: &Ask, patience: Duration) -> Result<Option<Assignment>, SourceError>;
+    async fn claim(&self, ask: &Ask, patience: Duration)
+    -> Result<Option<Assignment>, SourceError>;
 
     /// Keeps a lease alive and tells how far the work is.
     async fn renew(&self, renewal: &Renewal) -> Result<Standing, SourceError>;
@@ -91,16 +92,16 @@ pub(crate) enum Order {
     /// Probe, index, plan.
     Analyse {
         /// What was asked for.
-        request: Request,
+        request: Box<Request>,
         /// What the farm has to offer.
         limits: PlanLimits,
     },
     /// Encode something.
     Encode {
         /// What.
-        work: Work,
+        work: Box<Work>,
         /// The source's facts.
-        media: MediaInfo,
+        media: Box<MediaInfo>,
     },
     /// Stitch and verify.
     Finish(Box<FinishOrder>),

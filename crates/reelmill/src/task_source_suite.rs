@@ -4,9 +4,7 @@
 use crate::api::tests::farm::{Farm, Player, Served, analysed, encoded, until};
 use crate::api::{Auth, Role, create_key};
 use crate::remote_source::RemoteSource;
-use crate::task_source::{
-    Assignment, Order, Renewal, Report, SourceError, Standing, TaskSource,
-};
+use crate::task_source::{Assignment, Order, Renewal, Report, SourceError, Standing, TaskSource};
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::job::JobState;
 use reelmill_core::task::{TaskKind, TaskState};
@@ -218,7 +216,8 @@ async fn a_new_session_frees_what_the_old_one_held(bench: Bench) {
     assert_eq!(bench.renew(&player, &old, 5).await, Standing::Lost);
     let report = encoded(bench.farm.blob(b"ghost").await);
     assert_eq!(bench.report(&player, &old, report).await, Standing::Lost);
-    until(async || bench.farm.store.task_get(old.task).await.unwrap().unwrap().lease.is_none()).await;
+    until(async || bench.farm.store.task_get(old.task).await.unwrap().unwrap().lease.is_none())
+        .await;
 }
 
 async fn joining_again_in_the_same_session_keeps_what_is_held(bench: Bench) {

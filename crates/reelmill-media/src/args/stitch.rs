@@ -1,7 +1,9 @@
 //! The command that joins the parts and all other tracks into the output.
 
 use super::encoder::colour;
-use super::{AUDIO_LEAD_MICROS, Args, audio_input, concat_input, micros, quiet, source_input};
+use super::{
+    AUDIO_LEAD_MICROS, Args, audio_input, concat_input, micros, own_input, quiet, source_input,
+};
 use crate::probe::file_url;
 use reelmill_core::container::Container;
 use reelmill_core::media::{Colour, FieldOrder};
@@ -11,12 +13,22 @@ use std::path::Path;
 /// Tags to set on a stream or file; an empty value removes the tag.
 pub type Metadata = Vec<(String, String)>;
 
+/// Where the output's video comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VideoInput<'a> {
+    /// A list of parts, made by [`super::concat_list`]; its zero is the first
+    /// frame.
+    List(&'a Path),
+    /// One file, made by [`super::whole`].
+    Whole(&'a Path),
+}
+
 /// What the output is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct StitchInputs<'a> {
-    /// List of video parts, made by [`super::concat_list`].
-    pub list: &'a Path,
-    /// Time of the first frame in the output, microseconds.
+    /// The video.
+    pub video: VideoInput<'a>,
+    /// Time in the output of the video input's zero, microseconds.
     pub offset_micros: i64,
     /// The source, for every track that is copied.
     pub source: &'a Path,
@@ -117,7 +129,10 @@ fn opened(inputs: StitchInputs<'_>) -> Args {
     let mut args = quiet()
         .words("-progress pipe:1 -copyts")
         .option("-itsoffset", micros(inputs.offset_micros))
-        .args(concat_input(inputs.list))
+        .args(match inputs.video {
+            VideoInput::List(list) => concat_input(list),
+            VideoInput::Whole(file) => own_input(file),
+        })
         .option("-itsoffset", micros(-inputs.origin_micros))
         .args(source_input(inputs.source));
     if let Some(audio) = inputs.audio {

@@ -178,7 +178,7 @@ fn stitched(container: Container) -> String {
         dispositions: vec!["default".into()],
     };
     let inputs = StitchInputs {
-        list: Path::new("/tmp/parts.ffconcat"),
+        video: VideoInput::List(Path::new("/tmp/parts.ffconcat")),
         offset_micros: 80_000,
         source: Path::new("/films/f.mkv"),
         origin_micros: -21_000,

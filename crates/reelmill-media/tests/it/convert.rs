@@ -8,7 +8,6 @@ use reelmill_core::packets::Uncuttable;
 use reelmill_core::plan::{Cut, Plan, PlanLimits, SourceFacts, plan};
 use reelmill_core::preset::{Preset, Presets};
 use reelmill_core::pts::PtsList;
-use reelmill_core::tracks::TrackAction;
 use reelmill_media::audio::encode_audio;
 use reelmill_media::encode::{Source, VideoJob, encode_chunk, encode_video};
 use reelmill_media::judge;
@@ -180,9 +179,9 @@ impl Conversion {
         verify(&self.tools, self.assembly(), &self.digests, &self.out, &self.cancel).await
     }
 
-    /// Whether the output shows the source's frames, judged independently; for
-    /// lossless encodes.
-    pub(crate) async fn judge(&self) -> Result<usize, String> {
+    /// Whether the output shows the source's frames at their times, judged
+    /// independently; the same pictures only if the encode is `lossless`.
+    pub(crate) async fn judge(&self, lossless: bool) -> Result<usize, String> {
         let encode = &self.plan.video.encode;
         let (_, info) = self.media.video().unwrap();
         let (width, height) = encode.source_size;
@@ -195,17 +194,15 @@ impl Conversion {
             filter += &format!(",format={}", encode.pixel_format);
         }
         let words = |failure: Failure| failure.message;
-        let source = judge::frames(&self.tools, &self.source, &filter).await.map_err(words)?;
-        let output = judge::frames(&self.tools, &self.out, "null").await.map_err(words)?;
+        let mut source = judge::frames(&self.tools, &self.source, &filter).await.map_err(words)?;
+        let mut output = judge::frames(&self.tools, &self.out, "null").await.map_err(words)?;
+        if !lossless {
+            source.iter_mut().chain(&mut output).for_each(|frame| frame.digest.clear());
+        }
         let step = self.plan.container.timestamp_step() * 1e6;
         let tolerance = if step > 0.0 { 501 } else { 7 };
         judge::compare(&source, &output, self.plan.origin_micros, tolerance)?;
         Ok(output.len())
-    }
-
-    /// Whether the plan encodes any audio.
-    pub(crate) fn encodes(&self) -> bool {
-        self.plan.tracks.iter().any(|t| matches!(t.action, TrackAction::EncodeAudio { .. }))
     }
 }
 

@@ -2,6 +2,8 @@
 //! independent decode of every frame.
 
 #[cfg(test)]
+mod attempts;
+#[cfg(test)]
 mod convert;
 #[cfg(test)]
 mod corpus;

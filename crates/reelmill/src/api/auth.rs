@@ -249,7 +249,9 @@ fn forbidden(message: &str, advice: &str) -> ApiError {
 fn is_loopback(host: &str) -> bool {
     let (name, port) = match host.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
-            Some((address, rest)) => (address, rest.strip_prefix(':').or(rest.is_empty().then_some(""))),
+            Some((address, rest)) => {
+                (address, rest.strip_prefix(':').or(rest.is_empty().then_some("")))
+            }
             None => return false,
         },
         None => match host.split_once(':') {
@@ -275,12 +277,21 @@ mod tests {
 
     #[test]
     fn only_loopback_names_are_local() {
-        for good in ["localhost", "LOCALHOST:7474", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:9"] {
+        for good in ["localhost", "LOCALHOST:7474", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:9"]
+        {
             assert!(is_loopback(good), "{good}");
         }
         for bad in [
-            "evil.example", "localhost.evil.example", "127.0.0.1.evil.example:7474", "", "[::1",
-            "[::1]x", "localhost:7474@evil", "10.0.0.1", "0.0.0.0:7474", "::1",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:7474",
+            "",
+            "[::1",
+            "[::1]x",
+            "localhost:7474@evil",
+            "10.0.0.1",
+            "0.0.0.0:7474",
+            "::1",
         ] {
             assert!(!is_loopback(bad), "{bad}");
         }

@@ -4,9 +4,9 @@
 use super::error::{ApiError, Kind};
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::request::Parts;
-use axum::http::HeaderMap;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use reelmill_core::error::Failure;

@@ -4,9 +4,7 @@ use super::listen::Closing;
 use super::proto::v1::worker_service_server::{WorkerService, WorkerServiceServer};
 use super::proto::{MAX_MESSAGE, id, pack, pack_proof, pack_standing, proof, unpack, v1};
 use crate::coordinator::Coordinator;
-use crate::task_source::{
-    Ask, Assignment, Done, Hello, Renewal, Report, SourceError, TaskSource,
-};
+use crate::task_source::{Ask, Assignment, Done, Hello, Renewal, Report, SourceError, TaskSource};
 use axum::Router;
 use reelmill_core::error::Failure;
 use reelmill_core::id::WorkerId;
@@ -70,9 +68,7 @@ impl WorkerService for Workers {
             return Ok(Response::new(v1::ClaimResponse { assignment: None }));
         };
         match pack_assignment(&granted) {
-            Ok(assignment) => {
-                Ok(Response::new(v1::ClaimResponse { assignment: Some(assignment) }))
-            }
+            Ok(assignment) => Ok(Response::new(v1::ClaimResponse { assignment: Some(assignment) })),
             Err(status) => {
                 self.give_up(&granted, worker, &status).await;
                 Err(Status::unavailable(status.message()))
@@ -159,7 +155,8 @@ fn pack_assignment(assignment: &Assignment) -> Result<v1::Assignment, Status> {
 impl Workers {
     /// Fails a task that no worker can ever be told of.
     async fn give_up(&self, granted: &Assignment, worker: WorkerId, why: &Status) {
-        let failure = Failure::permanent(format!("the task cannot be handed out: {}", why.message()));
+        let failure =
+            Failure::permanent(format!("the task cannot be handed out: {}", why.message()));
         let (task, proof, report) = (granted.task, granted.proof, Report::Failed { failure });
         if let Err(error) = self.coordinator.report(&Done { task, proof, worker, report }).await {
             tracing::warn!(%task, %error, "cannot fail a task that cannot be handed out");

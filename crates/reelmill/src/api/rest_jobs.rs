@@ -8,8 +8,8 @@ use super::wire::{IDEMPOTENCY_KEY, JobRequest, Page, PriorityRequest, SourceRequ
 use crate::clock;
 use crate::coordinator::{JobView, Submission, USUAL_PRIORITY, no_job};
 use axum::extract::State;
-use axum::http::header::LOCATION;
 use axum::http::HeaderMap;
+use axum::http::header::LOCATION;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Extension, Router};
@@ -52,15 +52,28 @@ pub(crate) async fn find(api: &ApiState, caller: &Caller, text: &str) -> Result<
     if caller.sees(job.owner.as_deref()) { Ok(job) } else { Err(nothing()) }
 }
 
+/// How a submission is meant.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SubmitParams {
+    /// Only say what it would come to; the source need not be there.
+    #[serde(default)]
+    dry_run: bool,
+}
+
 async fn submit(
     State(api): State<ApiState>,
     Extension(caller): Extension<Caller>,
+    Params(params): Params<SubmitParams>,
     headers: HeaderMap,
     Json(request): Json<JobRequest>,
 ) -> Result<Response, ApiError> {
     check(&request)?;
     let SourceRequest::Upload(upload) = request.source;
-    let source = uploaded(&api, upload, &request.name).await?;
+    let source = match params.dry_run {
+        true => Source::Local { path: String::new() },
+        false => uploaded(&api, upload, &request.name).await?,
+    };
     let submission = Submission {
         name: request.name,
         owner: caller.name.clone(),
@@ -75,6 +88,9 @@ async fn submit(
         idempotency_key: idempotency_key(&headers)?,
         stage_path: None,
     };
+    if params.dry_run {
+        return Ok(axum::Json(api.coordinator.request(&submission)?).into_response());
+    }
     let begun = clock::now();
     let job = api.coordinator.submit(submission.clone()).await?;
     let is_new = job.created >= begun;
@@ -129,7 +145,9 @@ fn check(request: &JobRequest) -> Result<(), ApiError> {
         !key.is_empty() && key.len() <= MAX_LABEL && value.len() <= MAX_LABEL
     };
     if request.labels.len() > MAX_LABELS || !request.labels.iter().all(fits) {
-        let message = format!("a job has at most {MAX_LABELS} labels, each key and value at most {MAX_LABEL} bytes");
+        let message = format!(
+            "a job has at most {MAX_LABELS} labels, each key and value at most {MAX_LABEL} bytes"
+        );
         return Err(wrong(message));
     }
     Ok(())

@@ -28,12 +28,22 @@ pub(crate) struct Cli {
 pub(crate) struct Common {
     /// Servers to talk to, the first that answers counts.
     #[arg(
-        long, global = true, value_name = "URL[,URL…]", value_delimiter = ',',
-        env = "REELMILL_SERVER", default_value = "http://127.0.0.1:7474"
+        long,
+        global = true,
+        value_name = "URL[,URL…]",
+        value_delimiter = ',',
+        env = "REELMILL_SERVER",
+        default_value = "http://127.0.0.1:7474"
     )]
     pub(crate) server: Vec<String>,
     /// Key to show to the server.
-    #[arg(long, global = true, value_name = "KEY", env = "REELMILL_API_KEY", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "KEY",
+        env = "REELMILL_API_KEY",
+        hide_env_values = true
+    )]
     pub(crate) api_key: Option<String>,
     /// Print JSON, one event or object a line.
     #[arg(long, global = true)]
@@ -179,7 +189,12 @@ pub(crate) struct PresetsArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServeArgs {
     /// Address and port to listen on.
-    #[arg(long, value_name = "ADDR:PORT", env = "REELMILL_LISTEN", default_value = "127.0.0.1:7474")]
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "REELMILL_LISTEN",
+        default_value = "127.0.0.1:7474"
+    )]
     pub(crate) listen: String,
     /// Folder for the database and blobs.
     #[arg(long, value_name = "DIR", env = "REELMILL_STATE")]

@@ -6,7 +6,9 @@
 
 use super::args::{Common, ConvertArgs, EncodeArgs};
 use super::out;
+use super::place::{check_output, publish, staged_path};
 use super::progress::Display;
+use super::resume::{forget_old, has_finished_work, remove_folder, resume_key};
 use super::signals::Stop;
 use crate::coordinator::{Coordinator, JobView, Submission};
 use crate::exit::{Ending, Exit};
@@ -21,29 +23,27 @@ use reelmill_core::preset::Preset;
 use reelmill_core::retry::RetryPolicy;
 use reelmill_media::probe::probe;
 use reelmill_media::tools::{ToolPaths, Tools};
-use sha2::{Digest, Sha512};
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// How often progress is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Folders of interrupted conversions are thrown away after this.
-const KEEP_INTERRUPTED: Duration = Duration::from_secs(14 * 24 * 3600);
-
 /// Runs the command.
 pub(crate) async fn run(args: ConvertArgs, common: &Common) -> Result<Exit, Ending> {
-    let stop = Stop::on_signals(Duration::ZERO)
-        .map_err(|e| Failure::io("listen for signals", &e))?;
+    let stop =
+        Stop::on_signals(Duration::ZERO).map_err(|e| Failure::io("listen for signals", &e))?;
     let tools = Tools::find(&ToolPaths::default()).await?;
     let several = args.inputs.len() > 1;
     if several && !args.output.is_dir() {
-        let message = format!("{} is not a folder, but there are several inputs", args.output.display());
-        return Err(Ending::usage(Failure::permanent(message).advise("name an existing folder with -o")));
+        let message =
+            format!("{} is not a folder, but there are several inputs", args.output.display());
+        return Err(Ending::usage(
+            Failure::permanent(message).advise("name an existing folder with -o"),
+        ));
     }
     let scratch = args.scratch.clone().unwrap_or_else(paths::scratch).join("convert");
     forget_old(&scratch);
@@ -111,7 +111,8 @@ impl One<'_> {
             if let (Some(extension), None, None) = (extension, named, self.args.encode.format) {
                 let message = format!("'.{extension}' is not an output format");
                 return Err(Ending::usage(
-                    Failure::permanent(message).advise("use mkv, mp4, webm or mov, or give --format"),
+                    Failure::permanent(message)
+                        .advise("use mkv, mp4, webm or mov, or give --format"),
                 ));
             }
             return Ok((self.args.encode.format.or(named), given.clone()));
@@ -217,8 +218,7 @@ impl One<'_> {
         let over = CancellationToken::new();
         let watch = tokio::spawn(coordinator.clone().keep_watch(over.clone()));
         let giving_up = self.stop.now.child_token();
-        let running =
-            tokio::spawn(worker.run(farm::slots(slots), over.clone(), giving_up.clone()));
+        let running = tokio::spawn(worker.run(farm::slots(slots), over.clone(), giving_up.clone()));
         let ended = self.follow(coordinator, &job).await;
         over.cancel();
         if ended.is_err() {
@@ -288,8 +288,7 @@ impl One<'_> {
 /// The preset with everything the command line says.
 pub(super) fn resolve(encode: &EncodeArgs, container: Option<Container>) -> Result<Preset, Ending> {
     let presets = farm::presets().map_err(Ending::usage)?;
-    let mut preset =
-        presets.get(&encode.preset, &encode.overrides()).map_err(Ending::usage)?;
+    let mut preset = presets.get(&encode.preset, &encode.overrides()).map_err(Ending::usage)?;
     preset.format = container.or(encode.format).unwrap_or(preset.format);
     let codec = preset.video.encoder.codec();
     if !preset.format.holds_video(codec) {
@@ -312,81 +311,12 @@ pub(super) async fn check_input(
         _ => Ending::input(failure),
     })?;
     if media.video().is_none() {
-        let what = if media.audio().next().is_some() { "sound but no picture" } else { "no picture" };
+        let what =
+            if media.audio().next().is_some() { "sound but no picture" } else { "no picture" };
         let message = format!("{} has {what}", input.display());
         return Err(Ending::input(Failure::input(message).advise("choose a file with video")));
     }
     Ok(media)
-}
-
-fn check_output(input: &Path, output: &Path, overwrite: bool) -> Result<(), Ending> {
-    let shown = output.display();
-    if same_file(input, output) {
-        let failure = Failure::permanent(format!("the output {shown} is the input itself"));
-        return Err(Ending::usage(failure.advise("choose another name with -o")));
-    }
-    if output.symlink_metadata().is_ok() && !overwrite {
-        let failure = Failure::permanent(format!("{shown} exists already"));
-        return Err(Ending::usage(failure.advise("add --overwrite to replace it")));
-    }
-    let folder = folder_of(output);
-    let writable = std::fs::metadata(folder).and_then(|meta| {
-        if !meta.is_dir() {
-            return Err(std::io::Error::from(ErrorKind::NotADirectory));
-        }
-        // The only honest test of writability is to write.
-        tempfile::Builder::new().prefix(".reelmill-").tempfile_in(folder).map(drop)
-    });
-    writable.map_err(|e| Failure::io(format!("write to the folder {}", folder.display()), &e))?;
-    Ok(())
-}
-
-fn same_file(one: &Path, other: &Path) -> bool {
-    match (std::fs::canonicalize(one), std::fs::canonicalize(other)) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
-    }
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-/// Where the output is put together: beside its place, hidden.
-fn staged_path(output: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(output.file_name().unwrap_or_default());
-    name.push(".reelmill-part");
-    output.with_file_name(name)
-}
-
-/// A name for "this source, this request": digest of the source's size, time
-/// and both ends, and of everything that shapes the output.
-fn resume_key(
-    input: &Path,
-    output: &Path,
-    preset: &Preset,
-    encode: &EncodeArgs,
-) -> Result<String, Failure> {
-    let fail = |e: std::io::Error| Failure::io(format!("read {}", input.display()), &e);
-    let mut file = std::fs::File::open(input).map_err(fail)?;
-    let meta = file.metadata().map_err(fail)?;
-    let changed = meta.modified().ok().and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());
-    let mut digest = Sha512::new();
-    digest.update(meta.len().to_le_bytes());
-    digest.update(changed.unwrap_or_default().as_nanos().to_le_bytes());
-    let mut end = vec![0; 65_536.min(meta.len() as usize)];
-    for from in [SeekFrom::Start(0), SeekFrom::End(-(end.len() as i64))] {
-        file.seek(from).and_then(|_| file.read_exact(&mut end)).map_err(fail)?;
-        digest.update(&end);
-    }
-    let output = std::path::absolute(output).unwrap_or_else(|_| output.to_owned());
-    let request = serde_json::json!([preset, encode.chunk_seconds, output.to_string_lossy(), 1]);
-    digest.update(request.to_string());
-    Ok(hex::encode(&digest.finalize()[..16]))
 }
 
 fn outcome(view: JobView, input: &Path) -> Result<Job, Ending> {
@@ -401,71 +331,6 @@ fn outcome(view: JobView, input: &Path) -> Result<Job, Ending> {
         }
         (state, None) => {
             Err(Failure::permanent(format!("the conversion was {}", state.label())).into())
-        }
-    }
-}
-
-/// Puts the finished file in its place, in one step.
-fn publish(staged: &Path, output: &Path, overwrite: bool) -> Result<(), Ending> {
-    let fail = |e: std::io::Error| Failure::io(format!("put {} in place", output.display()), &e);
-    let placed = if overwrite {
-        std::fs::rename(staged, output)
-    } else {
-        rename_new(staged, output)
-    };
-    match placed {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let message = format!("{} appeared meanwhile; it was not replaced", output.display());
-            let advice = format!("the finished file is at {}", staged.display());
-            return Err(Ending::usage(Failure::permanent(message).advise(advice)));
-        }
-        Err(error) => return Err(fail(error).into()),
-    }
-    let folder = std::fs::File::open(folder_of(output)).map_err(fail)?;
-    folder.sync_all().map_err(fail)?;
-    Ok(())
-}
-
-/// Renames without replacing: by a hard link where there are such, which
-/// network file systems do atomically too.
-fn rename_new(from: &Path, to: &Path) -> std::io::Result<()> {
-    match std::fs::hard_link(from, to) {
-        Ok(()) => std::fs::remove_file(from),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(error),
-        Err(_) if to.symlink_metadata().is_ok() => Err(ErrorKind::AlreadyExists.into()),
-        Err(_) => std::fs::rename(from, to),
-    }
-}
-
-/// Whether something in `place` is worth keeping for another run.
-fn has_finished_work(place: &Path) -> bool {
-    fn any_file(folder: &Path) -> bool {
-        let Ok(entries) = std::fs::read_dir(folder) else { return false };
-        entries.flatten().any(|entry| {
-            let path = entry.path();
-            if path.is_dir() { any_file(&path) } else { true }
-        })
-    }
-    any_file(&place.join("blobs"))
-}
-
-fn remove_folder(folder: &Path) {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            tracing::warn!(folder = %folder.display(), %error, "cannot remove");
-        }
-        _ => {}
-    }
-}
-
-/// Throws away what interrupted conversions left long ago.
-fn forget_old(scratch: &Path) {
-    let Ok(entries) = std::fs::read_dir(scratch) else { return };
-    for entry in entries.flatten() {
-        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
-        if age.is_some_and(|age| age > KEEP_INTERRUPTED) {
-            remove_folder(&entry.path());
         }
     }
 }

@@ -54,9 +54,7 @@ pub(crate) async fn run(common: &Common) -> Result<Exit, Ending> {
     findings.push(Finding::new("MKVToolNix", mkvmerge.is_some(), detail));
     let sandbox = "none yet: FFmpeg runs with your rights, limited to known containers";
     findings.push(Finding::warning("sandbox", sandbox));
-    for (what, path) in
-        [("scratch folder", paths::scratch()), ("state folder", paths::state())]
-    {
+    for (what, path) in [("scratch folder", paths::scratch()), ("state folder", paths::state())] {
         findings.push(look_at_folder(what, &path));
     }
     findings.push(Finding::new("cores", true, farm::cores().to_string()));

@@ -4,10 +4,12 @@ mod args;
 mod convert;
 mod doctor;
 pub(crate) mod out;
+mod place;
 mod plan;
 mod presets;
 mod probe;
 mod progress;
+mod resume;
 mod serve;
 mod shell;
 mod signals;
@@ -59,7 +61,11 @@ fn start_log(cli: &Cli) {
         (false, 2) => "debug",
         (false, _) => "trace",
     };
-    let usual = || EnvFilter::new(format!("off,reelmill={level},reelmill_media={level},reelmill_store={level}"));
+    let usual = || {
+        EnvFilter::new(format!(
+            "off,reelmill={level},reelmill_media={level},reelmill_store={level}"
+        ))
+    };
     let filter = EnvFilter::try_from_env("REELMILL_LOG").unwrap_or_else(|_| usual());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let _ = if cli.common.json && daemon {

@@ -96,7 +96,8 @@ fn tell_action(action: &TrackAction) -> String {
     match action {
         TrackAction::CopyAudio => "audio, as it is".into(),
         TrackAction::EncodeAudio { codec, bit_rate, channels } => {
-            let rate = if *bit_rate > 0 { format!(", {} kb/s", bit_rate / 1000) } else { String::new() };
+            let rate =
+                if *bit_rate > 0 { format!(", {} kb/s", bit_rate / 1000) } else { String::new() };
             format!("audio to {}{rate}, {channels} channels", codec.codec())
         }
         TrackAction::Subtitle { fate } => match fate {

@@ -81,12 +81,12 @@ async fn listen(address: &str) -> Result<TcpListener, Ending> {
         let message = format!("cannot listen on {address}: {error}");
         let failure = Failure::environment(message);
         match error.kind() {
-            ErrorKind::AddrInUse => Ending::from(failure.advise(
-                "another program has that port; stop it or choose another with --listen",
-            )),
-            ErrorKind::InvalidInput => {
-                Ending::usage(failure.advise("use the form 127.0.0.1:7474"))
+            ErrorKind::AddrInUse => {
+                Ending::from(failure.advise(
+                    "another program has that port; stop it or choose another with --listen",
+                ))
             }
+            ErrorKind::InvalidInput => Ending::usage(failure.advise("use the form 127.0.0.1:7474")),
             _ => Ending::from(failure.advise("is that address one of this machine's?")),
         }
     })
@@ -154,7 +154,7 @@ impl Crew {
             let encoders = encoders.clone();
             let worker =
                 farm::house_worker(coordinator, tools, encoders, id, name, scratch.clone());
-            let encode = if count == 0 { 0 } else { (farm::cores() / count).max(1) };
+            let encode = farm::cores().checked_div(count).map_or(0, |each| each.max(1));
             let mut slots = farm::slots(encode);
             if number > 0 {
                 slots.remove(0);

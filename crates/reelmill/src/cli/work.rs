@@ -16,8 +16,7 @@ use std::time::Duration;
 pub(crate) async fn run(args: WorkArgs, common: &Common) -> Result<Exit, Ending> {
     let patience = Duration::try_from_secs_f64(args.drain_seconds)
         .map_err(|_| Ending::usage(Failure::permanent("--drain-seconds makes no sense")))?;
-    let stop =
-        Stop::on_signals(patience).map_err(|e| Failure::io("listen for signals", &e))?;
+    let stop = Stop::on_signals(patience).map_err(|e| Failure::io("listen for signals", &e))?;
     let tools = Tools::find(&ToolPaths::default()).await?;
     if let Some(warning) = tools.known_bad() {
         tracing::warn!("{warning}");
@@ -25,7 +24,8 @@ pub(crate) async fn run(args: WorkArgs, common: &Common) -> Result<Exit, Ending>
     let token = args.token.as_deref().or(common.api_key.as_deref());
     let source = RemoteSource::new(&common.server, token).map_err(Ending::usage)?;
     let depot = HttpDepot::new(&common.server, token).map_err(Ending::usage)?;
-    let scratch = Scratch::claim(&args.scratch.clone().unwrap_or_else(|| paths::scratch().join("work")))?;
+    let scratch =
+        Scratch::claim(&args.scratch.clone().unwrap_or_else(|| paths::scratch().join("work")))?;
     let encoders = farm::proven(&tools, &stop.now).await;
     if encoders.is_empty() {
         return Err(Failure::environment("no video encoder works on this machine")
@@ -43,9 +43,9 @@ pub(crate) async fn run(args: WorkArgs, common: &Common) -> Result<Exit, Ending>
         scratch: scratch.path().to_owned(),
     });
     let slots = vec![Slot::Encode; args.slots.unwrap_or_else(farm::cores) as usize];
-    worker.run(slots, stop.drain.clone(), stop.now.clone()).await.map_err(|failure| Ending {
-        exit: Exit::Unreachable,
-        failure,
-    })?;
+    worker
+        .run(slots, stop.drain.clone(), stop.now.clone())
+        .await
+        .map_err(|failure| Ending { exit: Exit::Unreachable, failure })?;
     Ok(Exit::Done)
 }

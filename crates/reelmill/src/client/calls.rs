@@ -131,8 +131,7 @@ impl Client {
         sha512: &str,
     ) -> Result<BlobRef, CallError> {
         let request = FinishRequest { sha512: Some(sha512.to_owned()) };
-        let make =
-            |http: &reqwest::Client, url| http.post(url).json(&request).timeout(FINISH_TIME);
+        let make = |http: &reqwest::Client, url| http.post(url).json(&request).timeout(FINISH_TIME);
         self.servers.json(&format!("/api/v1/uploads/{id}/finish"), make).await
     }
 
@@ -159,6 +158,13 @@ impl Client {
                 other => return Ok(other?),
             }
         }
+    }
+
+    /// Asks whether a request could be met, before anything is uploaded for it.
+    pub(crate) async fn check(&self, request: &JobRequest) -> Result<(), ClientError> {
+        let make = |http: &reqwest::Client, url| http.post(url).json(request).timeout(ANSWER_TIME);
+        self.servers.send("/api/v1/jobs?dry_run=true", make).await?;
+        Ok(())
     }
 
     /// A job, by its id or the beginning of it.
@@ -204,8 +210,7 @@ impl Client {
         if let Some(after) = after {
             query.push(("after", after.to_owned()));
         }
-        let make =
-            |http: &reqwest::Client, url| http.get(url).query(&query).timeout(ANSWER_TIME);
+        let make = |http: &reqwest::Client, url| http.get(url).query(&query).timeout(ANSWER_TIME);
         Ok(self.servers.json("/api/v1/jobs", make).await?)
     }
 

@@ -14,12 +14,14 @@ use crate::clock;
 use crate::coordinator::JobView;
 use crate::exit::{Ending, Exit};
 use crate::servers::Patience;
-use reelmill_core::error::Failure;
+use reelmill_core::error::{Failure, FailureClass};
+use reelmill_core::id::BlobId;
 use reelmill_core::job::{Job, JobState};
 use reelmill_store::HistoryEntry;
 use std::path::Path;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use uuid::Uuid;
 
 /// Pause between two looks at a job that is followed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -69,8 +71,7 @@ pub(crate) async fn status(args: StatusArgs, common: Common) -> u8 {
             let job = follow(&client, &view.job.id.to_string(), &common).await?;
             return ended(&job, &common);
         }
-        let history =
-            if args.history { client.history(view.job.id).await? } else { Vec::new() };
+        let history = if args.history { client.history(view.job.id).await? } else { Vec::new() };
         tell(&view, &history, &common);
         Ok(Exit::Done)
     };
@@ -132,9 +133,7 @@ fn conclude(outcome: Result<Exit, Ending>, common: &Common) -> u8 {
     }
 }
 
-async fn or_interrupted(
-    work: impl Future<Output = Result<Exit, Ending>>,
-) -> Result<Exit, Ending> {
+async fn or_interrupted(work: impl Future<Output = Result<Exit, Ending>>) -> Result<Exit, Ending> {
     tokio::select! {
         outcome = work => outcome,
         () = interrupted() => Ok(Exit::Interrupted),
@@ -171,23 +170,16 @@ async fn submit_and_wait(
         // Better now than after hours of work.
         download::place(&name, output, args.overwrite || output.is_dir()).map_err(Ending::usage)?;
     }
+    let mut request = request(args, name);
+    upload::check(&args.file)?;
+    client.check(&request).await.map_err(or_usage)?;
     let transfer = Transfer::new(common, "uploading", "uploading");
     let told = |done, total| transfer.show(done, total);
-    let blob = upload::send(&client, &args.file, under_way, &told).await?;
+    let blob = upload::send(&client, &args.file, under_way, &told).await.map_err(or_refused)?;
     drop(transfer);
-    let request = JobRequest {
-        name,
-        source: SourceRequest::Upload(blob.id),
-        preset: args.preset.clone(),
-        overrides: args.overrides(),
-        format: args.container(),
-        chunk_seconds: args.chunk_seconds,
-        max_retries: args.max_retries,
-        priority: args.priority,
-        labels: args.label.iter().cloned().collect(),
-    };
+    request.source = SourceRequest::Upload(blob.id);
     let key = args.idempotency_key.clone().unwrap_or_else(|| clock::fresh().to_string());
-    let view = client.submit(&request, &key).await?;
+    let view = client.submit(&request, &key).await.map_err(or_usage)?;
     let job = view.job;
     submitted(common, job.id, &job.name);
     if !args.wait {
@@ -199,6 +191,41 @@ async fn submit_and_wait(
         return Ok(Exit::Done);
     }
     ended(&job, common)
+}
+
+/// What is asked for; the source is not there yet.
+fn request(args: &SubmitArgs, name: String) -> JobRequest {
+    JobRequest {
+        name,
+        source: SourceRequest::Upload(BlobId(Uuid::nil())),
+        preset: args.preset.clone(),
+        overrides: args.overrides(),
+        format: args.container(),
+        chunk_seconds: args.chunk_seconds,
+        max_retries: args.max_retries,
+        priority: args.priority,
+        labels: args.label.iter().cloned().collect(),
+    }
+}
+
+/// A request that can never be met is a wrong command line.
+fn or_usage(error: ClientError) -> Ending {
+    match error {
+        ClientError::Problem(failure) if failure.class == FailureClass::Permanent => {
+            Ending::usage(failure)
+        }
+        other => other.into(),
+    }
+}
+
+/// A file that the server will never take is a refused input.
+fn or_refused(error: ClientError) -> Ending {
+    match error {
+        ClientError::Problem(failure) if failure.class == FailureClass::Permanent => {
+            Ending::input(failure)
+        }
+        other => other.into(),
+    }
 }
 
 fn name(args: &SubmitArgs) -> Result<String, Ending> {

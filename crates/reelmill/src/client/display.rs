@@ -1,8 +1,8 @@
 //! Showing progress as it happens: bars for people at a terminal, now and then
 //! a line for those who are not, events for programs.
 
-use super::render::{clean, phase_word, progress, state};
 use super::Common;
+use super::render::{clean, phase_word, progress, state};
 use crate::cli::out;
 use crate::coordinator::{ChunkView, JobView};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -53,7 +53,8 @@ impl Transfer {
         let way = Way::of(common);
         let bar = (way == Way::Bars).then(|| {
             let bar = ProgressBar::new(0);
-            let template = "{prefix:>11} {bar:30.cyan/dim} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
+            let template =
+                "{prefix:>11} {bar:30.cyan/dim} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
             bar.set_style(style(template));
             bar.set_prefix(word);
             bar
@@ -132,7 +133,9 @@ impl Display {
     /// Tells that the server is away and that we go on waiting.
     pub(super) fn away(&self, why: &str) {
         match &self.bars {
-            Some(bars) => bars.overall.set_message(format!("waiting for the server: {}", clean(why))),
+            Some(bars) => {
+                bars.overall.set_message(format!("waiting for the server: {}", clean(why)))
+            }
             None if self.way == Way::Lines => out::note(&format!("waiting for the server: {why}")),
             None => {}
         }
@@ -144,7 +147,9 @@ impl Display {
         }
         self.planned = true;
         let mut notes: Vec<String> = view.notes.iter().map(|note| clean(note)).collect();
-        notes.extend(view.whole_reason.iter().map(|why| format!("encoded in one piece: {}", clean(why))));
+        notes.extend(
+            view.whole_reason.iter().map(|why| format!("encoded in one piece: {}", clean(why))),
+        );
         match self.way {
             Way::Json => out::json(&serde_json::json!({
                 "event": "planned", "job": view.job.id, "chunks": view.pieces().1,

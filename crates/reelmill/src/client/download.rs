@@ -192,7 +192,8 @@ impl Partial {
         };
         placed.map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => {
-                let message = format!("{} appeared meanwhile; it was not replaced", output.display());
+                let message =
+                    format!("{} appeared meanwhile; it was not replaced", output.display());
                 Failure::permanent(message)
                     .advise(format!("the fetched file is at {}", self.path.display()))
             }
@@ -227,7 +228,10 @@ mod tests {
         std::fs::write(&there, "x").unwrap();
         assert!(place("film.mkv", &there, false).is_err());
         assert_eq!(place("film.mkv", &there, true).unwrap(), there);
-        assert_eq!(place("film.mkv", folder.path(), false).unwrap(), folder.path().join("film.mkv"));
+        assert_eq!(
+            place("film.mkv", folder.path(), false).unwrap(),
+            folder.path().join("film.mkv")
+        );
         assert!(place("there.mkv", folder.path(), false).is_err());
         assert!(place("film.mkv", &folder.path().join("no/film.mkv"), false).is_err());
     }

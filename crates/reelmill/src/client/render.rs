@@ -3,11 +3,11 @@
 use crate::cli::out::{bytes, seconds};
 use crate::clock;
 use crate::coordinator::{ChunkView, JobView, WorkerView};
-use reelmill_store::HistoryEntry;
 use reelmill_core::error::Failure;
 use reelmill_core::job::{Job, JobState, Phase, Source};
 use reelmill_core::task::TaskState;
 use reelmill_core::time::Timestamp;
+use reelmill_store::HistoryEntry;
 use reelmill_store::WorkerState;
 
 /// Characters of an id that lists show: what tells jobs of different
@@ -27,7 +27,7 @@ pub(super) fn jobs(jobs: &[Job]) -> Vec<String> {
             clean(&job.name),
         ]
     };
-    table(std::iter::once(heading).chain(jobs.iter().map(row)).collect())
+    table(&std::iter::once(heading).chain(jobs.iter().map(row)).collect::<Vec<_>>())
 }
 
 /// A list of workers, one a line, with a heading.
@@ -52,7 +52,7 @@ pub(super) fn workers(workers: &[WorkerView]) -> Vec<String> {
             encoders.collect::<Vec<_>>().join(" "),
         ]
     };
-    table(std::iter::once(heading).chain(workers.iter().map(row)).collect())
+    table(&std::iter::once(heading).chain(workers.iter().map(row)).collect::<Vec<_>>())
 }
 
 /// All there is to say about a job.
@@ -88,8 +88,10 @@ pub(super) fn job(view: &JobView) -> Vec<String> {
 }
 
 fn failure(failure: &Failure) -> Vec<String> {
-    let mut lines = vec![format!("failure   {} ({})", clean(&failure.message), failure.class.label())];
-    lines.extend(failure.tail.iter().rev().take(5).rev().map(|line| format!("  | {}", clean(line))));
+    let mut lines =
+        vec![format!("failure   {} ({})", clean(&failure.message), failure.class.label())];
+    lines
+        .extend(failure.tail.iter().rev().take(5).rev().map(|line| format!("  | {}", clean(line))));
     lines.extend(failure.command.iter().map(|command| format!("  command: {}", clean(command))));
     lines.extend(failure.advice.iter().map(|advice| format!("  what to do: {}", clean(advice))));
     lines
@@ -172,7 +174,7 @@ fn chunks(chunks: &[ChunkView]) -> Vec<String> {
             trouble(first),
         ]);
     }
-    table(rows)
+    table(&rows)
 }
 
 fn alike(one: &ChunkView, other: &ChunkView) -> bool {
@@ -213,10 +215,14 @@ fn task_word(state: TaskState) -> &'static str {
 }
 
 /// Rows with their columns aligned. The last column is not padded.
-fn table(rows: Vec<Vec<String>>) -> Vec<String> {
+fn table(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |at: usize| {
-        rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        rows.iter()
+            .filter_map(|row| row.get(at))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let line = |row: &Vec<String>| {
@@ -284,7 +290,11 @@ mod tests {
         let mut list: Vec<ChunkView> = (1..=3).map(|n| chunk(n, TaskState::Done)).collect();
         list.push(ChunkView { worker: Some("a\u{1b}[1m".into()), ..chunk(4, TaskState::Leased) });
         list.push(ChunkView { worker: Some("b".into()), ..chunk(5, TaskState::Leased) });
-        let failed = ChunkView { failed_attempts: 2, failure: Some("no".into()), ..chunk(6, TaskState::Ready) };
+        let failed = ChunkView {
+            failed_attempts: 2,
+            failure: Some("no".into()),
+            ..chunk(6, TaskState::Ready)
+        };
         list.push(failed);
         list.extend((7..=9).map(|n| chunk(n, TaskState::Ready)));
         insta::assert_snapshot!(chunks(&list).join("\n"));

@@ -90,6 +90,15 @@ pub(crate) async fn send(
     Err(last.into())
 }
 
+/// Whether there is a file at `path` that could be sent.
+///
+/// # Errors
+/// When there is none, or it is empty or cannot be read.
+pub(crate) fn check(path: &Path) -> Result<(), ClientError> {
+    Source::open(path)?;
+    Ok(())
+}
+
 async fn send_once(
     client: &Client,
     file: &mut Source,
@@ -159,8 +168,10 @@ struct Source {
 impl Source {
     fn open(path: &Path) -> Result<Self, Failure> {
         let wrong = |e: std::io::Error| match e.kind() {
-            std::io::ErrorKind::NotFound => Failure::input(format!("there is no file {}", path.display()))
-                .advise("check the spelling"),
+            std::io::ErrorKind::NotFound => {
+                Failure::input(format!("there is no file {}", path.display()))
+                    .advise("check the spelling")
+            }
             _ => Failure::input(format!("cannot read {}: {e}", path.display())),
         };
         let file = File::open(path).map_err(wrong)?;
@@ -186,7 +197,8 @@ impl Source {
         // Never behind what was digested, so that no byte is left out.
         let from = at.min(self.digested);
         let mut piece = vec![0; (at - from + PIECE).min(self.length - from) as usize];
-        let read = self.file.seek(SeekFrom::Start(from)).and_then(|_| self.file.read_exact(&mut piece));
+        let read =
+            self.file.seek(SeekFrom::Start(from)).and_then(|_| self.file.read_exact(&mut piece));
         read.map_err(|e| match e.kind() {
             std::io::ErrorKind::UnexpectedEof => self.changed(),
             _ => Failure::io(format!("read {}", self.path.display()), &e),

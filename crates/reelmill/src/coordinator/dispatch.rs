@@ -1,21 +1,19 @@
 //! Handing out tasks and taking reports: the coordinator as a [`TaskSource`].
 
-use super::live::Running;
 use super::Coordinator;
-use crate::{clock, mutant};
+use super::live::Running;
 use crate::task_source::{
-    Ask, Assignment, Done, FinishOrder, Hello, Order, Part, Renewal, Report, SourceError, Standing,
-    TaskSource, Terms,
+    Ask, Assignment, Done, Hello, Renewal, Report, SourceError, Standing, TaskSource, Terms,
 };
+use crate::{clock, mutant};
 use async_trait::async_trait;
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::id::{LeaseId, SessionId, TaskId, WorkerId};
 use reelmill_core::job::{Job, Step};
 use reelmill_core::lease::{Lease, LeaseProof};
 use reelmill_core::packets::Uncuttable;
-use reelmill_core::plan::{Plan, PlanLimits};
 use reelmill_core::schedule::{Candidate, pick};
-use reelmill_core::task::{Refused, Task, TaskEvent, TaskKind, TaskResult};
+use reelmill_core::task::{Refused, Task, TaskEvent, TaskResult};
 use reelmill_store::{Applied, ApplyError, BlobRecord, BlobRole, WorkerRecord, WorkerState};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -49,7 +47,11 @@ impl TaskSource for Coordinator {
         Ok(Terms { lease: terms.length, heartbeat: terms.heartbeat() })
     }
 
-    async fn claim(&self, ask: &Ask, patience: Duration) -> Result<Option<Assignment>, SourceError> {
+    async fn claim(
+        &self,
+        ask: &Ask,
+        patience: Duration,
+    ) -> Result<Option<Assignment>, SourceError> {
         let until = Instant::now() + patience;
         self.seen(ask.facts.id, ask.session).await;
         loop {
@@ -153,8 +155,7 @@ impl Coordinator {
     async fn try_claim(&self, ask: &Ask) -> Result<Option<Assignment>, Failure> {
         let _one_at_a_time = self.claiming.lock().await;
         let now = clock::now();
-        let mut candidates =
-            self.store.tasks_ready(now, LOOK_AHEAD).await?;
+        let mut candidates = self.store.tasks_ready(now, LOOK_AHEAD).await?;
         while let Some(at) = pick(&candidates, &ask.facts, now) {
             let candidate = candidates.swap_remove(at);
             if let Some(assignment) = self.grant(ask, &candidate).await? {
@@ -200,76 +201,6 @@ impl Coordinator {
         };
         let pin = self.store.job_pin(job.id, candidate.task.generation, build).await;
         Ok(pin?.as_deref() == Some(build))
-    }
-
-    async fn assignment(&self, applied: &Applied, proof: LeaseProof) -> Result<Assignment, Failure> {
-        let (job, task) = (&applied.job, &applied.task);
-        let order = match task.kind {
-            TaskKind::Analyse => Order::Analyse {
-                request: job.request.clone(),
-                limits: self.limits(job).await?,
-            },
-            TaskKind::Finish => Order::Finish(Box::new(self.finish_order(job).await?)),
-            TaskKind::EncodeChunk | TaskKind::EncodeVideo | TaskKind::EncodeAudio => {
-                let work = self.plan(job).await?.work(task.id.number).ok_or_else(|| broken(job))?;
-                Order::Encode { work, media: job.media.clone().ok_or_else(|| broken(job))? }
-            }
-        };
-        let source = job.source.clone();
-        Ok(Assignment { task: task.id, kind: task.kind, proof, source, order })
-    }
-
-    /// The job's current plan.
-    pub(super) async fn plan(&self, job: &Job) -> Result<Plan, Failure> {
-        let plan = self.store.plan_get(job.id, job.generation).await?;
-        plan.ok_or_else(|| broken(job))
-    }
-
-    /// What the farm can offer a job that is planned now.
-    async fn limits(&self, job: &Job) -> Result<PlanLimits, Failure> {
-        let encoder = job.request.preset.video.encoder;
-        let workers = self.store.worker_list().await?;
-        let slots = workers
-            .iter()
-            .filter(|worker| worker.state == WorkerState::Active && worker.facts.encodes)
-            .filter(|worker| worker.facts.fingerprint(encoder).is_some())
-            .map(|worker| worker.slots)
-            .sum();
-        let ready = self.store.tasks_ready(clock::now(), LOOK_AHEAD).await?;
-        let others = |task: &&Candidate| {
-            task.task.job != job.id && !task.kind.is_house_work() && task.priority >= job.priority
-        };
-        Ok(PlanLimits {
-            slots,
-            queued: ready.iter().filter(others).count() as u32,
-            threads: self.settings.encoder_threads,
-            chunk_seconds: job.request.chunk_seconds,
-        })
-    }
-
-    async fn finish_order(&self, job: &Job) -> Result<FinishOrder, Failure> {
-        let plan = self.plan(job).await?;
-        let tasks = self.store.tasks_of(job.id, job.generation).await?;
-        let part = |task: &Task| match &task.result {
-            Some(TaskResult::Encoded(encoded)) => Some(Part {
-                blob: encoded.blob.clone(),
-                extradata: encoded.extradata.clone(),
-                pts: encoded.pts.clone(),
-            }),
-            _ => None,
-        };
-        let of = |kinds: &[TaskKind]| -> Option<Vec<Part>> {
-            tasks.iter().filter(|task| kinds.contains(&task.kind)).map(part).collect()
-        };
-        let video = of(&[TaskKind::EncodeChunk, TaskKind::EncodeVideo]);
-        let audio = of(&[TaskKind::EncodeAudio]);
-        Ok(FinishOrder {
-            plan,
-            media: job.media.clone().ok_or_else(|| broken(job))?,
-            video: video.ok_or_else(|| broken(job))?,
-            audio: audio.ok_or_else(|| broken(job))?.pop(),
-            stage_path: job.request.stage_path.clone(),
-        })
     }
 
     async fn renew_stored(&self, renewal: &Renewal) -> Result<Standing, Failure> {
@@ -405,9 +336,4 @@ impl Coordinator {
         self.bell.notify_waiters();
         Ok(())
     }
-}
-
-fn broken(job: &Job) -> Failure {
-    Failure::permanent(format!("the stored state of job {} is incomplete", job.id))
-        .advise("cancel it and submit it again")
 }

@@ -4,6 +4,7 @@
 mod dispatch;
 mod live;
 mod maintain;
+mod orders;
 mod submit;
 mod uploads;
 mod view;
@@ -84,11 +85,6 @@ impl Coordinator {
     /// How it behaves.
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
-    }
-
-    /// Waits until something may have changed.
-    pub(crate) async fn changed(&self) {
-        self.bell.notified().await;
     }
 
     fn rules(&self, retry: RetryPolicy) -> Rules {

@@ -115,7 +115,8 @@ impl Coordinator {
             return Ok(None);
         };
         let record = self.store.blob_get(*blob).await?;
-        let record = record.ok_or_else(|| Failure::permanent(format!("there is no upload '{blob}'")))?;
+        let record =
+            record.ok_or_else(|| Failure::permanent(format!("there is no upload '{blob}'")))?;
         let Some(owner) = record.job else {
             return Ok(None);
         };
@@ -140,7 +141,11 @@ impl Coordinator {
         Ok(())
     }
 
-    fn request(&self, submission: &Submission) -> Result<Request, Failure> {
+    /// What a submission comes to: its preset with all overrides, its limits.
+    ///
+    /// # Errors
+    /// When it cannot be met.
+    pub(crate) fn request(&self, submission: &Submission) -> Result<Request, Failure> {
         let preset = self.settings.presets.get(&submission.preset, &submission.overrides)?;
         let container = submission.container.unwrap_or(preset.format);
         let codec = preset.video.encoder.codec();
@@ -212,7 +217,10 @@ impl Coordinator {
     pub(crate) async fn retry(&self, id: JobId) -> Result<Job, Failure> {
         let job = self.job(id).await?.ok_or_else(|| no_job(&job_text(id)))?;
         if !matches!(job.state, JobState::Failed | JobState::Cancelled) {
-            let message = format!("the job is {}; only failed and cancelled jobs can be retried", job.state.label());
+            let message = format!(
+                "the job is {}; only failed and cancelled jobs can be retried",
+                job.state.label()
+            );
             return Err(Failure::permanent(message));
         }
         let job = self.store.job_reopen(id, clock::now()).await?;

@@ -104,7 +104,7 @@ impl Coordinator {
             speed: source_fps(&job).filter(|_| fps > 0.0).map(|source| fps / source),
             eta_seconds: eta(frames_done, frames_total, fps).filter(|_| running),
             whole_reason: plan.as_ref().and_then(Plan::whole_reason).map(WholeReason::to_string),
-            notes: plan.map(notes).unwrap_or_default(),
+            notes: plan.as_ref().map(notes).unwrap_or_default(),
             chunks,
             job,
         })
@@ -178,8 +178,9 @@ fn eta(done: u64, total: Option<u64>, fps: f64) -> Option<f64> {
     (fps > 0.0).then_some(left / fps)
 }
 
-fn notes(plan: Plan) -> Vec<String> {
+fn notes(plan: &Plan) -> Vec<String> {
     let dropped = plan.dropped.iter();
-    let dropped = dropped.map(|d| format!("dropped: stream {} ({}): {}", d.stream, d.what, d.reason));
+    let dropped =
+        dropped.map(|d| format!("dropped: stream {} ({}): {}", d.stream, d.what, d.reason));
     plan.notes.iter().cloned().chain(dropped).collect()
 }

@@ -1,8 +1,8 @@
 //! The depot of a worker that sits beside the coordinator's blobs.
 
 use super::depot::Depot;
-use crate::{clock, files};
 use crate::task_source::Assignment;
+use crate::{clock, files};
 use async_trait::async_trait;
 use reelmill_core::chunk::ByteRange;
 use reelmill_core::error::Failure;

@@ -96,7 +96,10 @@ impl Attempt<'_> {
         Ok(Report::Done { result: TaskResult::Encoded(encoded) })
     }
 
-    fn fingerprint(&self, encoder: reelmill_core::encoder::VideoEncoder) -> Result<String, Failure> {
+    fn fingerprint(
+        &self,
+        encoder: reelmill_core::encoder::VideoEncoder,
+    ) -> Result<String, Failure> {
         let proven = self.worker.encoders.iter().find(|proven| proven.encoder == encoder);
         let proven = proven.ok_or_else(|| {
             Failure::environment(format!("{encoder} has not been proven on this machine"))
@@ -198,7 +201,8 @@ impl Attempt<'_> {
         stitch(tools, assembly, out, &told, self.cancel).await?;
         let extradata: Vec<String> =
             order.video.iter().map(|part| part.extradata.clone()).collect();
-        let verdict = self.ticking(verify(tools, assembly, &extradata, out, self.cancel)).await?;
+        let verdict =
+            self.ticking(Box::pin(verify(tools, assembly, &extradata, out, self.cancel))).await?;
         if !verdict.passed() {
             let message = format!("the output was refused: {}", verdict.complaint());
             return Err(Failure::permanent(message)
@@ -271,9 +275,7 @@ pub(crate) async fn analyse(
     let index = match (uncuttable, media.video()) {
         (Some(reason), _) => Err(reason),
         (None, None) => Err(Uncuttable::Empty),
-        (None, Some((stream, _))) => {
-            Ok(packets::index(tools, path, stream.index, cancel).await?)
-        }
+        (None, Some((stream, _))) => Ok(packets::index(tools, path, stream.index, cancel).await?),
     };
     let skeleton = layout::skeleton(path, &media.format).unwrap_or_default();
     Ok((media, index, skeleton))

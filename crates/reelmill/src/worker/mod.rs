@@ -8,8 +8,6 @@ mod execute;
 mod run;
 mod scratch;
 
-#[cfg(test)]
-pub(crate) use depot::Depot;
 pub(crate) use depot_http::HttpDepot;
 pub(crate) use depot_local::LocalDepot;
 pub(crate) use execute::analyse;

@@ -234,8 +234,7 @@ impl Worker {
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
         let label = label(&report);
-        let done =
-            Done { task: assignment.task, proof: assignment.proof, worker: self.id, report };
+        let done = Done { task: assignment.task, proof: assignment.proof, worker: self.id, report };
         let mut pause = Pause::default();
         loop {
             match self.source.report(&done).await {

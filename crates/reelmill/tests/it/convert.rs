@@ -29,7 +29,8 @@ fn chunks_come_out_as_the_frames_that_went_in() {
     let (input, output) = (clip(20), place.path("out.mkv"));
     let mut command = place.reelmill();
     command.arg("convert").arg(&input).arg("-o").arg(&output);
-    let ran = Ran::of(command.args(["--preset", "lossless", "--chunk-seconds", "3", "--json"])).ok();
+    let ran =
+        Ran::of(command.args(["--preset", "lossless", "--chunk-seconds", "3", "--json"])).ok();
     let events = ran.events();
     let planned = events.iter().find(|e| e["event"] == "planned").unwrap();
     assert!(planned["chunks"].as_u64().unwrap() >= 6, "{planned}");
@@ -45,10 +46,18 @@ fn chunks_come_out_as_the_frames_that_went_in() {
 #[test]
 fn every_preset_goes_into_every_format_that_can_hold_it() {
     let cases = [
-        ("h264", "mkv", "h264"), ("h264", "mp4", "h264"), ("h264", "mov", "h264"),
-        ("hevc", "mkv", "hevc"), ("hevc", "mp4", "hevc"), ("hevc", "mov", "hevc"),
-        ("av1", "mkv", "av1"), ("av1", "mp4", "av1"), ("av1", "webm", "av1"),
-        ("vp9", "mkv", "vp9"), ("vp9", "mp4", "vp9"), ("vp9", "webm", "vp9"),
+        ("h264", "mkv", "h264"),
+        ("h264", "mp4", "h264"),
+        ("h264", "mov", "h264"),
+        ("hevc", "mkv", "hevc"),
+        ("hevc", "mp4", "hevc"),
+        ("hevc", "mov", "hevc"),
+        ("av1", "mkv", "av1"),
+        ("av1", "mp4", "av1"),
+        ("av1", "webm", "av1"),
+        ("vp9", "mkv", "vp9"),
+        ("vp9", "mp4", "vp9"),
+        ("vp9", "webm", "vp9"),
     ];
     let place = Place::new();
     let input = clip(6);
@@ -68,7 +77,10 @@ fn every_preset_goes_into_every_format_that_can_hold_it() {
         let same = same_frames(&source, &decode(&output, None), tolerance, false);
         same.unwrap_or_else(|why| panic!("{preset} in {format}: {why}"));
         let audio = if format == "webm" { "opus" } else { "aac" };
-        assert_eq!(kinds(&probe(&output))[..2], [format!("video:{codec}"), format!("audio:{audio}")]);
+        assert_eq!(
+            kinds(&probe(&output))[..2],
+            [format!("video:{codec}"), format!("audio:{audio}")]
+        );
     }
 }
 
@@ -89,9 +101,16 @@ fn everything_beside_the_picture_is_kept() {
             .map(|s| {
                 let tags = &s["tags"];
                 serde_json::json!([
-                    tags["language"], tags["title"], tags["filename"], tags["mimetype"],
-                    s["disposition"]["default"], s["disposition"]["forced"],
-                    s["color_space"], s["color_transfer"], s["color_primaries"], s["color_range"],
+                    tags["language"],
+                    tags["title"],
+                    tags["filename"],
+                    tags["mimetype"],
+                    s["disposition"]["default"],
+                    s["disposition"]["forced"],
+                    s["color_space"],
+                    s["color_transfer"],
+                    s["color_primaries"],
+                    s["color_range"],
                 ])
             })
             .collect()
@@ -105,9 +124,7 @@ fn everything_beside_the_picture_is_kept() {
 fn what_the_target_cannot_hold_is_converted_or_told_beforehand() {
     let place = Place::new();
     let input = rich_film(&place);
-    let ran = place.run([
-        "plan".as_ref(), input.as_os_str(), "--format".as_ref(), "mp4".as_ref(),
-    ]);
+    let ran = place.run(["plan".as_ref(), input.as_os_str(), "--format".as_ref(), "mp4".as_ref()]);
     let plan = ran.ok().out;
     assert!(plan.contains("mp4 cannot hold attachments"), "{plan}");
     let output = place.path("held.mp4");
@@ -138,13 +155,58 @@ fn rich_film(place: &Place) -> std::path::PathBuf {
     let (clip, subtitles, chapters, font) =
         (text(&clip(8)), text(&subtitles), text(&chapters), text(&font));
     let args = [
-        "-i", &clip, "-i", &subtitles, "-i", &chapters, "-map", "0:v", "-map", "0:a", "-map", "0:a",
-        "-map", "1:s", "-map_metadata", "2", "-map_chapters", "2", "-attach", &font, "-metadata:s:t",
-        "mimetype=application/x-truetype-font", "-c:v", "libx264", "-preset", "ultrafast", "-c:a",
-        "copy", "-c:s", "srt", "-colorspace", "bt709", "-color_trc", "bt709", "-color_primaries",
-        "bt709", "-color_range", "tv", "-metadata:s:a:0", "language=eng", "-metadata:s:a:0",
-        "title=Main", "-metadata:s:a:1", "language=fre", "-metadata:s:a:1", "title=Commentary",
-        "-disposition:a:1", "0", "-metadata:s:s:0", "language=ger", "-disposition:s:0", "forced",
+        "-i",
+        &clip,
+        "-i",
+        &subtitles,
+        "-i",
+        &chapters,
+        "-map",
+        "0:v",
+        "-map",
+        "0:a",
+        "-map",
+        "0:a",
+        "-map",
+        "1:s",
+        "-map_metadata",
+        "2",
+        "-map_chapters",
+        "2",
+        "-attach",
+        &font,
+        "-metadata:s:t",
+        "mimetype=application/x-truetype-font",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+        "-c:a",
+        "copy",
+        "-c:s",
+        "srt",
+        "-colorspace",
+        "bt709",
+        "-color_trc",
+        "bt709",
+        "-color_primaries",
+        "bt709",
+        "-color_range",
+        "tv",
+        "-metadata:s:a:0",
+        "language=eng",
+        "-metadata:s:a:0",
+        "title=Main",
+        "-metadata:s:a:1",
+        "language=fre",
+        "-metadata:s:a:1",
+        "title=Commentary",
+        "-disposition:a:1",
+        "0",
+        "-metadata:s:s:0",
+        "language=ger",
+        "-disposition:s:0",
+        "forced",
     ];
     ffmpeg(&args, &film);
     film
@@ -156,8 +218,18 @@ fn sound_keeps_its_place() {
     let input = place.path("late.mkv");
     let source = clip(8);
     let args = [
-        "-i", source.to_str().unwrap(), "-itsoffset", "1.5", "-i", source.to_str().unwrap(), "-map",
-        "0:v", "-map", "1:a", "-c", "copy",
+        "-i",
+        source.to_str().unwrap(),
+        "-itsoffset",
+        "1.5",
+        "-i",
+        source.to_str().unwrap(),
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+        "-c",
+        "copy",
     ];
     ffmpeg(&args, &input);
     for (name, extra) in [("copied.mkv", "audio.mode=copy"), ("encoded.mp4", "audio.mode=encode")] {

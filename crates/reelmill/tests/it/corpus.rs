@@ -12,7 +12,8 @@ struct Entry {
     clean: bool,
 }
 
-const CATEGORIES: [&str; 6] = ["bench", "container", "timing", "interlace_gop", "geometry", "tracks"];
+const CATEGORIES: [&str; 6] =
+    ["bench", "container", "timing", "interlace_gop", "geometry", "tracks"];
 
 /// Longer files are left to the long run, seconds.
 const SHORT: f64 = 60.0;

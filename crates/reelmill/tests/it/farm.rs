@@ -21,7 +21,12 @@ impl Server {
     }
 
     /// Starts one on `address`, with environment `env`.
-    pub(crate) fn listening(place: &Place, address: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
+    pub(crate) fn listening(
+        place: &Place,
+        address: &str,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
         let mut command = place.reelmill();
         command.args(["serve", "--json", "--listen", address]).args(args);
         command.envs(env.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -38,7 +43,12 @@ impl Server {
     }
 
     /// Kills it (SIGKILL) and starts it anew on the same state and port.
-    pub(crate) fn crash_and_restart(self, place: &Place, args: &[&str], env: &[(&str, &str)]) -> Self {
+    pub(crate) fn crash_and_restart(
+        self,
+        place: &Place,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
         self.running.kill();
         Self::listening(place, &self.address, args, env)
     }
@@ -52,7 +62,8 @@ impl Server {
     /// Submits a file and yields the job's id.
     pub(crate) fn submit(&self, place: &Place, film: &Path, args: &[&str]) -> String {
         let film = film.to_str().unwrap();
-        let args: Vec<&str> = ["submit", film, "--json"].into_iter().chain(args.iter().copied()).collect();
+        let args: Vec<&str> =
+            ["submit", film, "--json"].into_iter().chain(args.iter().copied()).collect();
         let ran = self.client(place, &args).ok();
         let events = ran.events();
         let id = events.iter().find_map(|event| event["job"].as_str());
@@ -70,7 +81,8 @@ impl Server {
     pub(crate) fn ended(&self, place: &Place, id: &str) -> Value {
         wait_for("the job's end", || {
             let job = self.job(place, id);
-            let open = ["queued", "running", "uploading"].iter().any(|state| job["state"] == *state);
+            let open =
+                ["queued", "running", "uploading"].iter().any(|state| job["state"] == *state);
             (!open).then_some(job)
         })
     }
@@ -105,7 +117,14 @@ fn one_command_is_a_whole_system() {
     let (input, output) = (clip(20), place.path("out.mp4"));
     let film = input.to_str().unwrap();
     let args = [
-        "submit", film, "--wait", "-o", output.to_str().unwrap(), "--chunk-seconds", "4", "--set",
+        "submit",
+        film,
+        "--wait",
+        "-o",
+        output.to_str().unwrap(),
+        "--chunk-seconds",
+        "4",
+        "--set",
         "speed=ultrafast",
     ];
     server.client(&place, &args).ok();
@@ -173,7 +192,8 @@ fn a_draining_worker_gives_back_what_it_has_at_no_cost() {
     let server = Server::start(&place, &["--workers", "0"]);
     let mut worker = server.worker(&place, "anna", &["--drain-seconds", "0"]);
     server.workers(&place, 1);
-    let id = server.submit(&place, &clip(60), &["--chunk-seconds", "20", "--set", "speed=veryslow"]);
+    let id =
+        server.submit(&place, &clip(60), &["--chunk-seconds", "20", "--set", "speed=veryslow"]);
     wait_for("a leased chunk", || {
         let job = server.job(&place, &id);
         chunks(&job).iter().any(|c| c["state"] == "leased").then_some(())

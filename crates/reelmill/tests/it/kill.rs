@@ -16,7 +16,9 @@ fn done(job: &Value) -> usize {
 }
 
 fn busy(job: &Value, worker: &str) -> bool {
-    chunks(job).iter().any(|chunk| chunk["worker"] == worker && chunk["frames_done"].as_u64() > Some(0))
+    chunks(job)
+        .iter()
+        .any(|chunk| chunk["worker"] == worker && chunk["frames_done"].as_u64() > Some(0))
 }
 
 fn wait_until(server: &Server, place: &Place, id: &str, what: &str, is: impl Fn(&Value) -> bool) {

@@ -5,7 +5,6 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stdout,
     reason = "a test that meets the unexpected has failed; tables are for the reader of its log"
 )]
 

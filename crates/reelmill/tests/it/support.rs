@@ -185,13 +185,35 @@ pub(crate) fn clip(seconds: u32) -> PathBuf {
 }
 
 fn make_clip(seconds: u32, path: &Path) {
-    let picture =
-        format!("testsrc2=size=320x180:rate=24:duration={seconds},hue=h=90*floor(t/4)");
+    let picture = format!("testsrc2=size=320x180:rate=24:duration={seconds},hue=h=90*floor(t/4)");
     let sound = format!("sine=frequency=440:sample_rate=48000:duration={seconds}");
     let args = [
-        "-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &sound, "-c:v", "libx264", "-preset",
-        "ultrafast", "-bf", "2", "-g", "48", "-pix_fmt", "yuv420p", "-c:a", "aac", "-ac", "2",
-        "-metadata:s:a:0", "language=eng", "-metadata:s:a:0", "title=Main",
+        "-f",
+        "lavfi",
+        "-i",
+        &picture,
+        "-f",
+        "lavfi",
+        "-i",
+        &sound,
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+        "-bf",
+        "2",
+        "-g",
+        "48",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:a",
+        "aac",
+        "-ac",
+        "2",
+        "-metadata:s:a:0",
+        "language=eng",
+        "-metadata:s:a:0",
+        "title=Main",
     ];
     ffmpeg(&args, path);
 }

@@ -133,7 +133,8 @@ async fn an_output_is_kept_under_the_current_lease_only() {
     assert_eq!((blob.bytes, blob.sha512.clone()), (bytes.len() as u64, sha512(&bytes)));
     let row = farm.store.blob_get(blob.id).await.unwrap().unwrap();
     assert_eq!((row.job, row.role), (Some(chunk.task.job), BlobRole::Part));
-    let standard = proven(http().put(&url), &chunk).header("repr-digest", repr_digest(&sha512(&bytes)));
+    let standard =
+        proven(http().put(&url), &chunk).header("repr-digest", repr_digest(&sha512(&bytes)));
     let (status, answer) = ask(standard.body(bytes.clone())).await;
     assert_eq!(status, 200);
     let second: BlobRef = answer.json().await.unwrap();

@@ -62,7 +62,8 @@ async fn what_is_wrong_before_anything_is_sent_has_its_own_codes() {
     let server = Served::start(&farm, Auth::Open).await;
     let here = common(&server.url);
     let folder = farm.folder.path();
-    let (film, empty, there) = (folder.join("film.avi"), folder.join("empty"), folder.join("there.mkv"));
+    let (film, empty, there) =
+        (folder.join("film.avi"), folder.join("empty"), folder.join("there.mkv"));
     std::fs::write(&film, "film").unwrap();
     std::fs::write(&empty, "").unwrap();
     std::fs::write(&there, "there").unwrap();
@@ -86,10 +87,8 @@ async fn a_wrong_key_is_told_apart_and_a_good_one_works() {
     let farm = Farm::memory().await;
     let key = create_key(farm.store.as_ref(), Role::Client, "c").await.unwrap();
     let server = Served::start(&farm, Auth::keys(farm.store.clone(), None)).await;
-    let with = |key: Option<&str>| Common {
-        api_key: key.map(str::to_owned),
-        ..common(&server.url)
-    };
+    let with =
+        |key: Option<&str>| Common { api_key: key.map(str::to_owned), ..common(&server.url) };
     let list = async |common: Common| commands::list(parse::<ListArgs>(&[]), common).await;
     assert_eq!(list(with(None)).await, 4);
     assert_eq!(list(with(Some("rmk_0_0"))).await, 4);

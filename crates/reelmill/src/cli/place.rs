@@ -1,0 +1,84 @@
+//! Where an output goes: looked at before, put together beside, renamed into.
+
+use crate::exit::Ending;
+use reelmill_core::error::Failure;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// Whether `output` can be written without harming anything, found by trying.
+///
+/// # Errors
+/// When it is the input, exists, or its folder cannot be written to.
+pub(super) fn check_output(input: &Path, output: &Path, overwrite: bool) -> Result<(), Ending> {
+    let shown = output.display();
+    if same_file(input, output) {
+        let failure = Failure::permanent(format!("the output {shown} is the input itself"));
+        return Err(Ending::usage(failure.advise("choose another name with -o")));
+    }
+    if output.symlink_metadata().is_ok() && !overwrite {
+        let failure = Failure::permanent(format!("{shown} exists already"));
+        return Err(Ending::usage(failure.advise("add --overwrite to replace it")));
+    }
+    let folder = folder_of(output);
+    let writable = std::fs::metadata(folder).and_then(|meta| {
+        if !meta.is_dir() {
+            return Err(std::io::Error::from(ErrorKind::NotADirectory));
+        }
+        // The only honest test of writability is to write.
+        tempfile::Builder::new().prefix(".reelmill-").tempfile_in(folder).map(drop)
+    });
+    writable.map_err(|e| Failure::io(format!("write to the folder {}", folder.display()), &e))?;
+    Ok(())
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    match (std::fs::canonicalize(one), std::fs::canonicalize(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Where the output is put together: beside its place, hidden.
+pub(super) fn staged_path(output: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(output.file_name().unwrap_or_default());
+    name.push(".reelmill-part");
+    output.with_file_name(name)
+}
+
+/// Puts the finished file in its place, in one step.
+pub(super) fn publish(staged: &Path, output: &Path, overwrite: bool) -> Result<(), Ending> {
+    let fail = |e: std::io::Error| Failure::io(format!("put {} in place", output.display()), &e);
+    let placed =
+        if overwrite { std::fs::rename(staged, output) } else { rename_new(staged, output) };
+    match placed {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let message = format!("{} appeared meanwhile; it was not replaced", output.display());
+            let advice = format!("the finished file is at {}", staged.display());
+            return Err(Ending::usage(Failure::permanent(message).advise(advice)));
+        }
+        Err(error) => return Err(fail(error).into()),
+    }
+    let folder = std::fs::File::open(folder_of(output)).map_err(fail)?;
+    folder.sync_all().map_err(fail)?;
+    Ok(())
+}
+
+/// Renames without replacing: by a hard link where there are such, which
+/// network file systems do atomically too.
+fn rename_new(from: &Path, to: &Path) -> std::io::Result<()> {
+    match std::fs::hard_link(from, to) {
+        Ok(()) => std::fs::remove_file(from),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(error),
+        Err(_) if to.symlink_metadata().is_ok() => Err(ErrorKind::AlreadyExists.into()),
+        Err(_) => std::fs::rename(from, to),
+    }
+}

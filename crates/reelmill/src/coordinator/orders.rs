@@ -1,0 +1,97 @@
+//! What a worker is told when a task is granted to it.
+
+use super::Coordinator;
+use crate::clock;
+use crate::task_source::{Assignment, FinishOrder, Order, Part};
+use reelmill_core::error::Failure;
+use reelmill_core::job::Job;
+use reelmill_core::lease::LeaseProof;
+use reelmill_core::plan::{Plan, PlanLimits};
+use reelmill_core::schedule::Candidate;
+use reelmill_core::task::{Task, TaskKind, TaskResult};
+use reelmill_store::{Applied, WorkerState};
+
+/// Waiting tasks looked at to tell how busy the farm is.
+const LOOK_AHEAD: u32 = 64;
+
+impl Coordinator {
+    pub(super) async fn assignment(
+        &self,
+        applied: &Applied,
+        proof: LeaseProof,
+    ) -> Result<Assignment, Failure> {
+        let (job, task) = (&applied.job, &applied.task);
+        let order = match task.kind {
+            TaskKind::Analyse => Order::Analyse {
+                request: Box::new(job.request.clone()),
+                limits: self.limits(job).await?,
+            },
+            TaskKind::Finish => Order::Finish(Box::new(self.finish_order(job).await?)),
+            TaskKind::EncodeChunk | TaskKind::EncodeVideo | TaskKind::EncodeAudio => {
+                let work = self.plan(job).await?.work(task.id.number).ok_or_else(|| broken(job))?;
+                let media = Box::new(job.media.clone().ok_or_else(|| broken(job))?);
+                Order::Encode { work: Box::new(work), media }
+            }
+        };
+        let source = job.source.clone();
+        Ok(Assignment { task: task.id, kind: task.kind, proof, source, order })
+    }
+
+    /// The job's current plan.
+    pub(super) async fn plan(&self, job: &Job) -> Result<Plan, Failure> {
+        let plan = self.store.plan_get(job.id, job.generation).await?;
+        plan.ok_or_else(|| broken(job))
+    }
+
+    /// What the farm can offer a job that is planned now.
+    async fn limits(&self, job: &Job) -> Result<PlanLimits, Failure> {
+        let encoder = job.request.preset.video.encoder;
+        let workers = self.store.worker_list().await?;
+        let slots = workers
+            .iter()
+            .filter(|worker| worker.state == WorkerState::Active && worker.facts.encodes)
+            .filter(|worker| worker.facts.fingerprint(encoder).is_some())
+            .map(|worker| worker.slots)
+            .sum();
+        let ready = self.store.tasks_ready(clock::now(), LOOK_AHEAD).await?;
+        let others = |task: &&Candidate| {
+            task.task.job != job.id && !task.kind.is_house_work() && task.priority >= job.priority
+        };
+        Ok(PlanLimits {
+            slots,
+            queued: ready.iter().filter(others).count() as u32,
+            threads: self.settings.encoder_threads,
+            chunk_seconds: job.request.chunk_seconds,
+        })
+    }
+
+    async fn finish_order(&self, job: &Job) -> Result<FinishOrder, Failure> {
+        let plan = self.plan(job).await?;
+        let tasks = self.store.tasks_of(job.id, job.generation).await?;
+        let part = |task: &Task| match &task.result {
+            Some(TaskResult::Encoded(encoded)) => Some(Part {
+                blob: encoded.blob.clone(),
+                extradata: encoded.extradata.clone(),
+                pts: encoded.pts.clone(),
+            }),
+            _ => None,
+        };
+        let of = |kinds: &[TaskKind]| -> Option<Vec<Part>> {
+            tasks.iter().filter(|task| kinds.contains(&task.kind)).map(part).collect()
+        };
+        let video = of(&[TaskKind::EncodeChunk, TaskKind::EncodeVideo]);
+        let audio = of(&[TaskKind::EncodeAudio]);
+        Ok(FinishOrder {
+            plan,
+            media: job.media.clone().ok_or_else(|| broken(job))?,
+            video: video.ok_or_else(|| broken(job))?,
+            audio: audio.ok_or_else(|| broken(job))?.pop(),
+            stage_path: job.request.stage_path.clone(),
+        })
+    }
+}
+
+fn broken(job: &Job) -> Failure {
+    Failure::permanent(format!("the stored state of job {} is incomplete", job.id))
+        .advise("cancel it and submit it again")
+}
