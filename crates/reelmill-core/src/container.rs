@@ -76,7 +76,7 @@ impl Container {
     #[must_use]
     pub fn holds_audio(self, codec: &str) -> bool {
         match self {
-            Self::Mkv => !matches!(codec, "adpcm_ima_qt" | "amr_nb" | "amr_wb" | "unknown"),
+            Self::Mkv => !matches!(codec, "adpcm_ima_qt" | "unknown"),
             Self::Mp4 => {
                 matches!(codec, "aac" | "ac3" | "eac3" | "mp3" | "opus" | "flac" | "alac")
             }

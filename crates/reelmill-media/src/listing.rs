@@ -98,8 +98,7 @@ impl Listing {
     /// Whatever stream lasts longest counts. A declaration that is off by a
     /// factor of 100 without any read error is a wrong declaration.
     pub(crate) fn stops_early(&self, declared: f64) -> Option<f64> {
-        let spans = self.streams.values().filter_map(Listed::span);
-        let reached = spans.map(|span| span.end.max(span.end - span.start)).fold(0.0, f64::max);
+        let reached = self.streams.values().filter_map(Listed::reach).fold(0.0, f64::max);
         let absurd = self.errors.is_empty() && declared > 100.0 * reached;
         (!absurd && !check::duration(declared, reached).passed).then_some(reached)
     }
@@ -192,6 +191,20 @@ impl Listed {
             known.end = known.end.max(end);
         }
         span
+    }
+
+    /// How far the stream reaches, seconds. Where packets carry no times (AVI,
+    /// MPEG-PS), their durations tell.
+    fn reach(&self) -> Option<f64> {
+        let by_times = self.span().map(|span| span.end.max(span.end - span.start));
+        let untimed = self.packets.iter().any(|packet| packet.pts.is_none());
+        let by_durations = self.time_base.filter(|_| untimed).map(|base| {
+            self.packets.iter().map(|packet| base.seconds(packet.duration.unwrap_or(0))).sum()
+        });
+        match (by_times, by_durations) {
+            (Some(one), Some(other)) => Some(f64::max(one, other)),
+            (one, other) => one.or(other),
+        }
     }
 }
 

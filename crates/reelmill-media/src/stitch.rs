@@ -43,7 +43,8 @@ pub struct Assembly<'a> {
     pub parts: Parts<'a>,
     /// For a whole video: the times of its frames, as its encoding told.
     pub whole_pts: Option<&'a PtsList>,
-    /// A folder for small temporary files.
+    /// A folder of this output's own for temporary files; up to about a tenth of
+    /// the output's size.
     pub scratch: &'a Path,
 }
 
@@ -80,7 +81,7 @@ pub async fn stitch(
         colour: &args::output_colour(encode, assembly.source_pixels()),
         field_order: encode.field_order,
         tags: stream.map(|stream| tags::of_encoded(stream, plan.container)).unwrap_or_default(),
-        dispositions: tags::video_dispositions(stream),
+        dispositions: stream.map(dispositions).unwrap_or_default(),
     };
     let tracks = tracks(assembly, &covers, (&copies, &encoded));
     let global = tags::stale_global(media);

@@ -1,7 +1,9 @@
 //! Measures an output and has it judged: is it what the plan promised?
 
 mod hashes;
+mod heard;
 mod pictures;
+mod samples;
 mod seams;
 mod selection;
 mod sound;
@@ -100,6 +102,22 @@ impl Measured<'_> {
 
     fn origin_seconds(&self) -> f64 {
         self.assembly.plan.origin_micros as f64 / 1e6
+    }
+
+    /// Time in the output of a source tick, microseconds.
+    fn output_micros(&self, tick: i64) -> i64 {
+        self.time_base().micros(tick) - self.assembly.plan.origin_micros
+    }
+
+    /// Time of each part's first frame, source ticks.
+    fn part_starts(&self) -> Vec<i64> {
+        let mut at = 0;
+        let mut starts = Vec::with_capacity(self.counts.len());
+        for count in &self.counts {
+            starts.extend(self.planned.get(at));
+            at += count;
+        }
+        starts
     }
 
     fn video_args(&self) -> VideoArgs<'_> {

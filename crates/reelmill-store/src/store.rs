@@ -43,6 +43,10 @@ pub trait Store: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<Job>, StoreError>;
 
+    /// The job that was submitted under an idempotency key of `owner`.
+    async fn job_by_key(&self, owner: Option<&str>, key: &str)
+    -> Result<Option<JobId>, StoreError>;
+
     /// A job.
     async fn job_get(&self, id: JobId) -> Result<Option<Job>, StoreError>;
 

@@ -57,7 +57,6 @@ fn new_job(number: u128) -> NewJob {
 /// Run as a process of its own, by the test below: accepts jobs from several
 /// sides for as long as it lives, and says which.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "lives until it is killed"]
 async fn accept_jobs_until_killed() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     let store = SqliteStore::open(&Path::new(&folder).join("jobs.db")).await.unwrap();
@@ -84,7 +83,7 @@ async fn accept_jobs_until_killed() {
 fn run_and_kill(folder: &Path, after: usize) -> Vec<u128> {
     let program = std::env::current_exe().unwrap();
     let mut command = std::process::Command::new(program);
-    command.args(["--exact", "accept_jobs_until_killed", "--ignored", "--nocapture"]);
+    command.args(["--exact", "accept_jobs_until_killed", "--nocapture"]);
     let mut child = command.env(FOLDER, folder).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut accepted = Vec::new();

@@ -296,12 +296,12 @@ mod tests {
         let read = |text: &str| address(text).map(|url| url.to_string());
         assert_eq!(read("http://10.0.0.1:81").unwrap(), "http://10.0.0.1:81/");
         assert_eq!(read("http://10.0.0.1:81/").unwrap(), "http://10.0.0.1:81/");
-        assert_eq!(read("farm:9000").unwrap(), "http://farm:9000/");
-        assert_eq!(read("farm").unwrap(), "http://farm:7474/");
+        assert_eq!(read("barn:9000").unwrap(), "http://barn:9000/");
+        assert_eq!(read("barn").unwrap(), "http://barn:7474/");
         assert_eq!(read("[::1]:9000").unwrap(), "http://[::1]:9000/");
-        assert_eq!(read("http://farm").unwrap(), "http://farm/");
+        assert_eq!(read("http://barn").unwrap(), "http://barn/");
         for bad in
-            ["https://farm", "http://farm/x", "http://u:p@farm", "ftp://farm", "http://", "a b"]
+            ["https://barn", "http://barn/x", "http://u:p@barn", "ftp://barn", "http://", "a b"]
         {
             assert!(read(bad).is_err(), "{bad}");
         }

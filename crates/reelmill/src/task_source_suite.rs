@@ -110,7 +110,7 @@ async fn a_waiting_claim_wakes_when_a_job_comes(bench: Bench) {
     assert_eq!(assignment.task.job, job.id);
     assert_eq!(assignment.source, job.source);
     let Order::Analyse { request, .. } = &assignment.order else { panic!("{assignment:?}") };
-    assert_eq!(*request, job.request);
+    assert_eq!(**request, job.request);
 }
 
 async fn a_task_is_granted_to_one_worker_only(bench: Bench) {
@@ -346,6 +346,23 @@ async fn a_grant_whose_worker_hung_up_is_given_back_at_once() {
     assert_eq!(granted.task.job, job.id);
     let task = farm.store.task_get(granted.task).await.unwrap().unwrap();
     assert_eq!((task.attempts, task.losses), (0, 0));
+}
+
+#[tokio::test]
+async fn a_stopping_server_answers_waiting_claims_at_once() {
+    let farm = Farm::sqlite().await;
+    let server = Served::start(&farm, Auth::Open).await;
+    let source = Arc::new(RemoteSource::new(std::slice::from_ref(&server.url), None).unwrap());
+    let player = Player::new();
+    source.join(&player.hello()).await.unwrap();
+    let joined = farm.store.worker_get(player.id).await.unwrap().unwrap().seen;
+    let (waiter, ask) = (source.clone(), player.ask());
+    let waiting = tokio::spawn(async move { waiter.claim(&ask, LONG).await });
+    until(async || farm.store.worker_get(player.id).await.unwrap().unwrap().seen > joined).await;
+    server.stop.cancel();
+    // Answered, not cut off: the worker sees an empty claim.
+    assert_eq!(waiting.await.unwrap(), Ok(None));
+    server.ended.await.unwrap();
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+//! Tests of the layout module: real tool output, real files.
+
 use super::*;
 use crate::fixture;
 use crate::packets;

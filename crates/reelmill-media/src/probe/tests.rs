@@ -1,3 +1,5 @@
+//! Tests of the probe module: real tool output, real files.
+
 use super::*;
 use crate::fixture;
 use reelmill_core::media::{Hdr, StreamKind};

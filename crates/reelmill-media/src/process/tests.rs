@@ -1,3 +1,5 @@
+//! Tests of the process module: real tool output, real files.
+
 use super::*;
 use std::path::PathBuf;
 use tokio::time::Instant;

@@ -71,12 +71,3 @@ pub(crate) fn dispositions(stream: &Stream) -> Vec<String> {
     let flags = stream.dispositions.iter();
     flags.filter(|flag| !STILL.contains(&flag.as_str())).cloned().collect()
 }
-
-/// Those of the picture, which is the only one and hence the default.
-pub(super) fn video_dispositions(stream: Option<&Stream>) -> Vec<String> {
-    let mut flags = stream.map(dispositions).unwrap_or_default();
-    if !flags.iter().any(|flag| flag == "default") {
-        flags.insert(0, "default".into());
-    }
-    flags
-}

@@ -1,6 +1,7 @@
 //! Compares small pictures of source and output.
 
 use super::Measured;
+use super::samples::Sample;
 use super::seams::{Seams, into_nut};
 use super::selection::copy_only;
 use crate::args::{self, Args, SMALL_SIDE, own_input, quiet, source_input};
@@ -18,9 +19,10 @@ use tokio_util::sync::CancellationToken;
 /// A small grey picture, row by row.
 pub(super) type Thumb = Vec<u8>;
 
-/// Parts whose first frame is decoded singly, at most: each costs a seek and
-/// up to two groups of pictures.
-const SINGLE: usize = 40;
+/// Pictures of the source that are decoded singly, at least (if needed) and at
+/// most: each costs a seek and up to two groups of pictures.
+const SINGLE_LEAST: usize = 2;
+const SINGLE_MOST: usize = 40;
 
 /// Small pictures with their times, and what the decoder complained about.
 pub(super) struct Thumbs {
@@ -50,33 +52,28 @@ pub(super) async fn thumbs(
     Ok(Thumbs { pictures: pts.zip(pictures).collect(), errors: output.stderr })
 }
 
-/// Compares the first frame of each part with the source's frame of that time.
+/// Compares a picture of each part with the source's picture of that time.
 pub(super) async fn compare(
     tools: &Tools,
     measured: &Measured<'_>,
     seams: &Seams,
     cancel: &CancellationToken,
 ) -> Result<Check, Failure> {
-    let starts = measured.part_starts();
-    let shown: BTreeMap<usize, &Thumb> = seams
-        .starts
-        .iter()
-        .enumerate()
-        .filter_map(|(part, pts)| Some((part, seams.pictures.get(pts)?)))
-        .collect();
-    let quick = key_pictures(tools, measured, &starts, cancel).await?;
+    let quick = key_pictures(tools, measured, &seams.samples, cancel).await?;
     let mut distances: Vec<(usize, f64)> = Vec::new();
-    let mut doubtful: Vec<usize> = Vec::new();
-    for (part, have) in &shown {
-        match quick.get(part).map(|want| distance(want, have)) {
-            Some(off) if off <= MAX_DISTANCE => distances.push((*part, off)),
-            Some(_) => doubtful.insert(0, *part),
-            None => doubtful.push(*part),
+    let (mut doubtful, mut unknown) = (Vec::new(), Vec::new());
+    for (sample, have) in seams.shown() {
+        match quick.get(&sample.part).map(|want| distance(want, have)) {
+            Some(off) if off <= MAX_DISTANCE => distances.push((sample.part, off)),
+            Some(_) => doubtful.push((sample, have)),
+            None => unknown.push((sample, have)),
         }
     }
-    for part in spread(&doubtful, SINGLE) {
-        if let Some(want) = single(tools, measured, part, starts[part], cancel).await? {
-            distances.push((part, distance(&want, shown[&part])));
+    let some = (measured.counts.len() / 8).clamp(SINGLE_LEAST, SINGLE_MOST);
+    let singly = spread(&doubtful, SINGLE_MOST).chain(spread(&unknown, some));
+    for (sample, have) in singly.collect::<Vec<_>>() {
+        if let Some(want) = single(tools, measured, sample, cancel).await? {
+            distances.push((sample.part, distance(&want, have)));
         }
     }
     let worst = distances.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1));
@@ -90,21 +87,23 @@ fn distance(a: &[u8], b: &[u8]) -> f64 {
 }
 
 /// At most `most` of `items`, evenly.
-fn spread(items: &[usize], most: usize) -> impl Iterator<Item = usize> {
+fn spread<T: Copy>(items: &[T], most: usize) -> impl Iterator<Item = T> {
     let step = (items.len() as f64 / most as f64).max(1.0);
     let count = items.len().min(most);
     (0..count).filter_map(move |n| items.get((n as f64 * step) as usize).copied())
 }
 
-/// Pictures of those parts that start at a keyframe of the source, made by
-/// decoding only these keyframes; empty where that does not work.
+/// Pictures of those samples that are keyframes of the source, made by decoding
+/// only these keyframes, by part; empty where that does not work.
 async fn key_pictures(
     tools: &Tools,
     measured: &Measured<'_>,
-    starts: &[i64],
+    samples: &[Sample],
     cancel: &CancellationToken,
 ) -> Result<BTreeMap<usize, Thumb>, Failure> {
-    let chosen = measured.key_packets(starts);
+    let keyed = samples.iter().filter_map(|sample| Some((sample.source_packet?, sample.part)));
+    let mut chosen: Vec<(usize, usize)> = keyed.collect();
+    chosen.sort_unstable();
     if chosen.is_empty() || measured.turned() {
         return Ok(BTreeMap::new());
     }
@@ -135,17 +134,16 @@ async fn key_pictures(
     }
 }
 
-/// The picture of the frame at `tick`, decoded as its chunk's encoder did.
+/// The source's picture of a sample, decoded as its chunk's encoder did.
 async fn single(
     tools: &Tools,
     measured: &Measured<'_>,
-    part: usize,
-    tick: i64,
+    sample: Sample,
     cancel: &CancellationToken,
 ) -> Result<Option<Thumb>, Failure> {
-    let chunk = measured.assembly.plan.chunks().get(part);
+    let chunk = measured.assembly.plan.chunks().get(sample.part);
     let preroll = chunk.and_then(|chunk| chunk.prerolls.first().copied());
-    let args = args::one_picture(measured.video_args(), tick, preroll);
+    let args = args::one_picture(measured.video_args(), sample.tick, preroll);
     match ToolCommand::new(&tools.ffmpeg).args(args).stall_after(STALL).run(cancel).await {
         Ok(output) => {
             let size = SMALL_SIDE * SMALL_SIDE;
@@ -157,32 +155,6 @@ async fn single(
 }
 
 impl Measured<'_> {
-    /// Time of each part's first frame, source ticks.
-    fn part_starts(&self) -> Vec<i64> {
-        let mut at = 0;
-        let mut starts = Vec::with_capacity(self.counts.len());
-        for count in &self.counts {
-            starts.extend(self.planned.get(at));
-            at += count;
-        }
-        starts
-    }
-
-    /// Parts that start at a keyframe of the source: (number of its packet,
-    /// number of the part), in stored order.
-    fn key_packets(&self, starts: &[i64]) -> Vec<(usize, usize)> {
-        if self.assembly.plan.chunks().is_empty() {
-            return Vec::new();
-        }
-        let Some(video) = self.source.streams.get(&self.assembly.plan.video.stream) else {
-            return Vec::new();
-        };
-        let packets = video.packets.iter().enumerate().filter(|(_, packet)| packet.key);
-        packets
-            .filter_map(|(number, packet)| Some((number, starts.binary_search(&packet.pts?).ok()?)))
-            .collect()
-    }
-
     /// Whether the source's picture is turned or mirrored for showing.
     fn turned(&self) -> bool {
         self.assembly.media.video().is_some_and(|(stream, info)| {

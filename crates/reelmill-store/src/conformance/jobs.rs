@@ -31,6 +31,10 @@ pub(super) async fn the_same_key_of_another_owner_is_another_submission(store: &
     assert_eq!(store.job_submit(keyed(3, None, "k")).await.unwrap(), Submitted::New);
     let again = store.job_submit(keyed(4, None, "k")).await.unwrap();
     assert_eq!(again, Submitted::Existing(job_id(3)));
+    assert_eq!(store.job_by_key(Some("bob"), "k").await.unwrap(), Some(job_id(2)));
+    assert_eq!(store.job_by_key(None, "k").await.unwrap(), Some(job_id(3)));
+    assert_eq!(store.job_by_key(None, "l").await.unwrap(), None);
+    assert_eq!(store.job_by_key(Some("eve"), "k").await.unwrap(), None);
     assert_eq!(store.job_submit(new_job(job(5))).await.unwrap(), Submitted::New);
     assert_eq!(store.job_submit(new_job(job(6))).await.unwrap(), Submitted::New);
 }

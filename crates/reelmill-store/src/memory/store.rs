@@ -52,6 +52,15 @@ impl Store for MemoryStore {
         Ok(self.lock().change(id, now, |_, job| rollup::uploaded(job, source, tasks, now)))
     }
 
+    async fn job_by_key(
+        &self,
+        owner: Option<&str>,
+        key: &str,
+    ) -> Result<Option<JobId>, StoreError> {
+        let key = (owner.unwrap_or_default().to_owned(), key.to_owned());
+        Ok(self.lock().submissions.get(&key).copied())
+    }
+
     async fn job_get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         Ok(self.lock().jobs.get(&id).cloned())
     }

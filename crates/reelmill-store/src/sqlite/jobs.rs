@@ -73,6 +73,22 @@ async fn existing(db: &mut SqliteConnection, new: &NewJob) -> Result<Option<JobI
     found.map(|row| id(&row, 0).map(JobId)).transpose()
 }
 
+pub(super) async fn by_key(
+    db: &mut SqliteConnection,
+    owner: Option<&str>,
+    key: &str,
+) -> Result<Option<JobId>, StoreError> {
+    let found = sqlx::query(
+        "SELECT id FROM jobs WHERE ifnull(owner, '') = ifnull(?1, '') AND idempotency_key = ?2",
+    )
+    .bind(owner)
+    .bind(key)
+    .fetch_optional(db)
+    .await
+    .map_err(fault)?;
+    found.map(|row| id(&row, 0).map(JobId)).transpose()
+}
+
 pub(super) async fn get(db: &mut SqliteConnection, job: JobId) -> Result<Option<Job>, StoreError> {
     let found = sqlx::query("SELECT doc FROM jobs WHERE id = ?").bind(bytes(job.0));
     let row = found.fetch_optional(db).await.map_err(fault)?;

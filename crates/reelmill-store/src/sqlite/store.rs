@@ -41,6 +41,14 @@ impl Store for SqliteStore {
         self.writer.run(move |db| Box::pin(jobs::change(db, id, Load::None, now, decide))).await
     }
 
+    async fn job_by_key(
+        &self,
+        owner: Option<&str>,
+        key: &str,
+    ) -> Result<Option<JobId>, StoreError> {
+        jobs::by_key(&mut *self.reader().await?, owner, key).await
+    }
+
     async fn job_get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         jobs::get(&mut *self.reader().await?, id).await
     }

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use reelmill_core::error::Failure;
 use serde::de::DeserializeOwned;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Largest JSON body.
 const MAX_JSON: usize = 1 << 20;
@@ -22,6 +22,9 @@ const JSON_TIME: Duration = Duration::from_secs(30);
 
 /// Longest pause in a body of bytes.
 const PAUSE: Duration = Duration::from_secs(60);
+
+/// Longest that a piece may take: slower than 1.7 kB/s nobody needs to be.
+const PIECE_TIME: Duration = Duration::from_secs(600);
 
 /// Bytes handed on at a time.
 pub(crate) const PIECE: usize = 1 << 20;
@@ -109,7 +112,12 @@ impl Pieces {
     /// # Errors
     /// When the body breaks off or pauses for too long.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
+        let begun = Instant::now();
         while self.end.is_none() && self.held.len() < PIECE {
+            if begun.elapsed() > PIECE_TIME {
+                self.end = Some(Err(too_slow()));
+                break;
+            }
             match tokio::time::timeout(PAUSE, self.stream.next()).await {
                 Ok(Some(Ok(bytes))) => self.held.extend_from_slice(&bytes),
                 Ok(None) => self.end = Some(Ok(())),

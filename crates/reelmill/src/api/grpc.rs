@@ -9,17 +9,13 @@ use axum::Router;
 use reelmill_core::error::Failure;
 use reelmill_core::id::WorkerId;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 /// Longest that a claim waits, whatever was asked.
 const MAX_PATIENCE: Duration = Duration::from_secs(25);
-
-/// Longest that a claim waits for the coordinator without looking whether its
-/// worker still listens.
-const LOOK_UP: Duration = Duration::from_secs(5);
 
 /// The routes.
 pub(crate) fn routes(coordinator: Arc<Coordinator>) -> Router {
@@ -175,16 +171,17 @@ struct Claim {
 impl Claim {
     async fn run(
         self,
-        answer: oneshot::Sender<Result<Option<Assignment>, SourceError>>,
+        mut answer: oneshot::Sender<Result<Option<Assignment>, SourceError>>,
         closing: CancellationToken,
     ) {
-        let until = Instant::now() + self.patience;
-        let granted = loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let granted = self.coordinator.claim(&self.ask, left.min(LOOK_UP)).await;
-            let over = left <= LOOK_UP || closing.is_cancelled() || answer.is_closed();
-            if over || !matches!(granted, Ok(None)) {
-                break granted;
+        let stop = closing.child_token();
+        let claim = self.coordinator.claim_until(&self.ask, self.patience, &stop);
+        tokio::pin!(claim);
+        let granted = tokio::select! {
+            granted = &mut claim => granted,
+            () = answer.closed() => {
+                stop.cancel();
+                claim.await
             }
         };
         if let Err(Ok(Some(assignment))) = answer.send(granted) {

@@ -1,6 +1,7 @@
 //! Accepting connections: HTTP/1.1 and HTTP/2 on one port, with limits against
 //! slow and greedy clients, and an orderly end.
 
+use super::unstalled::Unstalled;
 use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Connections at once; more wait in the system's queue. A worker keeps two or
@@ -22,6 +24,9 @@ const MAX_CONNECTIONS: usize = 8192;
 /// Longest that a client may take to send a request's headers, or to begin one
 /// on an idle HTTP/1.1 connection.
 const HEADER_TIME: Duration = Duration::from_secs(10);
+
+/// Longest that a client may read nothing of an answer.
+const WRITE_TIME: Duration = Duration::from_secs(60);
 
 /// How often a silent HTTP/2 client is asked whether it is there, and how long
 /// it may take to say so.
@@ -61,7 +66,9 @@ pub(crate) async fn serve(
     let router = router.layer(Extension(Closing(shutdown.clone())));
     let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
     loop {
+        while connections.try_join_next().is_some() {}
         let accepted = async {
             let permit = free.clone().acquire_owned().await;
             (permit, listener.accept().await)
@@ -74,7 +81,7 @@ pub(crate) async fn serve(
             Ok((stream, _)) => {
                 let (router, watcher) = (router.clone(), graceful.watcher());
                 let shutdown = shutdown.clone();
-                tokio::spawn(async move {
+                connections.spawn(async move {
                     let serving = connection(stream, router, watcher, shutdown);
                     if let Err(error) = serving.await {
                         tracing::debug!(error, "connection ended");
@@ -90,8 +97,9 @@ pub(crate) async fn serve(
     }
     drop(listener);
     if tokio::time::timeout(END_TIME, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some requests did not end in time and were cut off");
+        tracing::warn!("some requests did not end in time and are cut off");
     }
+    connections.shutdown().await;
     Ok(())
 }
 
@@ -140,6 +148,7 @@ async fn begin(
             return Ok(None);
         }
     };
+    let writer = Unstalled::new(writer, WRITE_TIME);
     let io = tokio::io::join(Cursor::new(first).chain(reader), writer);
     Ok(Some((io, is_http2)))
 }

@@ -17,6 +17,7 @@ mod rest_tasks;
 mod rest_uploads;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unstalled;
 pub(crate) mod wire;
 
 pub(crate) use auth::{Auth, create_key};

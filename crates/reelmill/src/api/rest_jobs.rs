@@ -70,9 +70,12 @@ async fn submit(
 ) -> Result<Response, ApiError> {
     check(&request)?;
     let SourceRequest::Upload(upload) = request.source;
-    let source = match params.dry_run {
-        true => Source::Local { path: String::new() },
-        false => uploaded(&api, upload, &request.name).await?,
+    let key = idempotency_key(&headers)?;
+    let first = accepted(&api, &caller, key.as_deref(), upload).await?;
+    let source = match &first {
+        Some(job) => job.source.clone(),
+        None if params.dry_run => Source::Local { path: String::new() },
+        None => uploaded(&api, upload, &request.name).await?,
     };
     let submission = Submission {
         name: request.name,
@@ -85,14 +88,17 @@ async fn submit(
         max_retries: request.max_retries,
         priority: request.priority.unwrap_or(USUAL_PRIORITY),
         labels: request.labels,
-        idempotency_key: idempotency_key(&headers)?,
+        idempotency_key: key,
         stage_path: None,
     };
     if params.dry_run {
         return Ok(axum::Json(api.coordinator.request(&submission)?).into_response());
     }
     let begun = clock::now();
-    let job = api.coordinator.submit(submission.clone()).await?;
+    let job = match first {
+        Some(job) => job,
+        None => api.coordinator.submit(submission.clone()).await?,
+    };
     let is_new = job.created >= begun;
     let fits = || caller.sees(job.owner.as_deref()) && is_same(&api, &job, &submission);
     if !(is_new || fits()) {
@@ -107,6 +113,20 @@ async fn submit(
     } else {
         (location, view).into_response()
     })
+}
+
+/// The job that was made of `upload` under `key` before. It may have ended since
+/// and its source be thrown away.
+async fn accepted(
+    api: &ApiState,
+    caller: &Caller,
+    key: Option<&str>,
+    upload: BlobId,
+) -> Result<Option<Job>, ApiError> {
+    let Some(key) = key else { return Ok(None) };
+    let job = api.coordinator.accepted(caller.name.as_deref(), key).await?;
+    let same = |job: &Job| matches!(job.source, Source::Upload { blob, .. } if blob == upload);
+    Ok(job.filter(same))
 }
 
 async fn uploaded(api: &ApiState, upload: BlobId, name: &str) -> Result<Source, ApiError> {

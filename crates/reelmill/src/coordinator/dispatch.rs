@@ -17,6 +17,7 @@ use reelmill_core::task::{Refused, Task, TaskEvent, TaskResult};
 use reelmill_store::{Applied, ApplyError, BlobRecord, BlobRole, WorkerRecord, WorkerState};
 use serde_json::json;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// Claimable tasks looked at for one claim.
 const LOOK_AHEAD: u32 = 64;
@@ -52,19 +53,7 @@ impl TaskSource for Coordinator {
         ask: &Ask,
         patience: Duration,
     ) -> Result<Option<Assignment>, SourceError> {
-        let until = Instant::now() + patience;
-        self.seen(ask.facts.id, ask.session).await;
-        loop {
-            let bell = self.bell.notified();
-            if let Some(assignment) = self.try_claim(ask).await.map_err(away)? {
-                return Ok(Some(assignment));
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(None);
-            }
-            let _ = tokio::time::timeout(left.min(POLL), bell).await;
-        }
+        self.claim_until(ask, patience, &CancellationToken::new()).await
     }
 
     async fn renew(&self, renewal: &Renewal) -> Result<Standing, SourceError> {
@@ -103,6 +92,32 @@ fn away(failure: Failure) -> SourceError {
 }
 
 impl Coordinator {
+    /// The next task for a worker; waits up to `patience` for one, or until
+    /// `stop`. To be run to its end: dropped, it may lose what it was granted.
+    pub(crate) async fn claim_until(
+        &self,
+        ask: &Ask,
+        patience: Duration,
+        stop: &CancellationToken,
+    ) -> Result<Option<Assignment>, SourceError> {
+        let until = Instant::now() + patience;
+        self.seen(ask.facts.id, ask.session).await;
+        loop {
+            let bell = self.bell.notified();
+            if let Some(assignment) = self.try_claim(ask).await.map_err(away)? {
+                return Ok(Some(assignment));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || stop.is_cancelled() {
+                return Ok(None);
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                _ = tokio::time::timeout(left.min(POLL), bell) => {}
+            }
+        }
+    }
+
     async fn seen(&self, worker: WorkerId, session: SessionId) {
         if let Err(error) = self.store.worker_seen(worker, session, clock::now()).await {
             tracing::warn!(%error, "cannot note a worker's sign of life");

@@ -49,7 +49,10 @@ impl Live {
 
     /// Units a second of all tasks together.
     pub(super) fn rate_of(&self, of: impl Fn(&TaskId) -> bool) -> f64 {
-        self.lock().iter().filter(|(task, _)| of(task)).map(|(_, running)| running.rate).sum()
+        let rates = self.lock();
+        let rates = rates.iter().filter(|(task, _)| of(task)).map(|(_, running)| running.rate);
+        // An empty sum would be −0, which shows in JSON.
+        rates.sum::<f64>() + 0.0
     }
 
     /// Tasks that `worker` runs.

@@ -172,6 +172,19 @@ impl Coordinator {
         })
     }
 
+    /// The job that was accepted under `key` of `owner`, though its source may
+    /// be gone by now.
+    pub(crate) async fn accepted(
+        &self,
+        owner: Option<&str>,
+        key: &str,
+    ) -> Result<Option<Job>, Failure> {
+        match self.store.job_by_key(owner, key).await? {
+            Some(id) => self.job(id).await,
+            None => Ok(None),
+        }
+    }
+
     /// The job `id`, if there is one.
     pub(crate) async fn job(&self, id: JobId) -> Result<Option<Job>, Failure> {
         Ok(self.store.job_get(id).await?)

@@ -9,7 +9,7 @@ use std::process::Stdio;
 /// Fast settings, so that tests test us rather than the encoder.
 pub(crate) const FAST: [&str; 4] = ["--set", "speed=ultrafast", "--set", "crf=30"];
 
-fn probe(path: &Path) -> Value {
+pub(crate) fn probe(path: &Path) -> Value {
     let ran = tool("ffprobe")
         .args(["-v", "error", "-of", "json", "-show_streams", "-show_chapters", "-show_format"])
         .arg(path)
@@ -18,7 +18,7 @@ fn probe(path: &Path) -> Value {
     serde_json::from_slice(&ran.stdout).unwrap()
 }
 
-fn kinds(probed: &Value) -> Vec<String> {
+pub(crate) fn kinds(probed: &Value) -> Vec<String> {
     let streams = probed["streams"].as_array().unwrap().iter();
     streams.map(|s| format!("{}:{}", s["codec_type"], s["codec_name"]).replace('"', "")).collect()
 }
@@ -82,186 +82,6 @@ fn every_preset_goes_into_every_format_that_can_hold_it() {
             [format!("video:{codec}"), format!("audio:{audio}")]
         );
     }
-}
-
-#[test]
-fn everything_beside_the_picture_is_kept() {
-    let place = Place::new();
-    let input = rich_film(&place);
-    let output = place.path("kept.mkv");
-    let mut command = place.reelmill();
-    command.arg("convert").arg(&input).arg("-o").arg(&output).args(FAST);
-    Ran::of(command.args(["--chunk-seconds", "2"])).ok();
-    let (before, after) = (probe(&input), probe(&output));
-    assert_eq!(kinds(&after), kinds(&before));
-    assert_eq!(after["chapters"].as_array().unwrap().len(), 2);
-    let facts = |probed: &Value| -> Vec<Value> {
-        let streams = probed["streams"].as_array().unwrap().iter();
-        streams
-            .map(|s| {
-                let tags = &s["tags"];
-                serde_json::json!([
-                    tags["language"],
-                    tags["title"],
-                    tags["filename"],
-                    tags["mimetype"],
-                    s["disposition"]["default"],
-                    s["disposition"]["forced"],
-                    s["color_space"],
-                    s["color_transfer"],
-                    s["color_primaries"],
-                    s["color_range"],
-                ])
-            })
-            .collect()
-    };
-    assert_eq!(facts(&after), facts(&before));
-    assert_eq!(after["chapters"][1]["tags"]["title"], "Second half");
-    assert_eq!(after["format"]["tags"]["title"], "A Film");
-}
-
-#[test]
-fn what_the_target_cannot_hold_is_converted_or_told_beforehand() {
-    let place = Place::new();
-    let input = rich_film(&place);
-    let ran = place.run(["plan".as_ref(), input.as_os_str(), "--format".as_ref(), "mp4".as_ref()]);
-    let plan = ran.ok().out;
-    assert!(plan.contains("mp4 cannot hold attachments"), "{plan}");
-    let output = place.path("held.mp4");
-    let mut command = place.reelmill();
-    command.arg("convert").arg(&input).arg("-o").arg(&output).args(FAST);
-    Ran::of(command.args(["--chunk-seconds", "2"])).ok();
-    let after = probe(&output);
-    let kinds = kinds(&after);
-    assert!(kinds.contains(&"subtitle:mov_text".to_owned()), "{kinds:?}");
-    assert_eq!(after["chapters"].as_array().unwrap().len(), 2);
-    assert_eq!(after["streams"][2]["tags"]["language"], "fre");
-}
-
-/// Two audio tracks, subtitles, chapters, an attachment, colour description.
-fn rich_film(place: &Place) -> std::path::PathBuf {
-    let film = place.path("film.mkv");
-    let (subtitles, chapters, font) =
-        (place.path("s.srt"), place.path("c.txt"), place.path("font.ttf"));
-    std::fs::write(&subtitles, "1\n00:00:01,000 --> 00:00:03,000\nHello\n\n").unwrap();
-    std::fs::write(&font, "not really a font").unwrap();
-    std::fs::write(
-        &chapters,
-        ";FFMETADATA1\ntitle=A Film\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=4000\ntitle=First half\n\
-         [CHAPTER]\nTIMEBASE=1/1000\nSTART=4000\nEND=8000\ntitle=Second half\n",
-    )
-    .unwrap();
-    let text = |path: &Path| path.to_str().unwrap().to_owned();
-    let (clip, subtitles, chapters, font) =
-        (text(&clip(8)), text(&subtitles), text(&chapters), text(&font));
-    let args = [
-        "-i",
-        &clip,
-        "-i",
-        &subtitles,
-        "-i",
-        &chapters,
-        "-map",
-        "0:v",
-        "-map",
-        "0:a",
-        "-map",
-        "0:a",
-        "-map",
-        "1:s",
-        "-map_metadata",
-        "2",
-        "-map_chapters",
-        "2",
-        "-attach",
-        &font,
-        "-metadata:s:t",
-        "mimetype=application/x-truetype-font",
-        "-c:v",
-        "libx264",
-        "-preset",
-        "ultrafast",
-        "-c:a",
-        "copy",
-        "-c:s",
-        "srt",
-        "-colorspace",
-        "bt709",
-        "-color_trc",
-        "bt709",
-        "-color_primaries",
-        "bt709",
-        "-color_range",
-        "tv",
-        "-metadata:s:a:0",
-        "language=eng",
-        "-metadata:s:a:0",
-        "title=Main",
-        "-metadata:s:a:1",
-        "language=fre",
-        "-metadata:s:a:1",
-        "title=Commentary",
-        "-disposition:a:1",
-        "0",
-        "-metadata:s:s:0",
-        "language=ger",
-        "-disposition:s:0",
-        "forced",
-    ];
-    ffmpeg(&args, &film);
-    film
-}
-
-#[test]
-fn sound_keeps_its_place() {
-    let place = Place::new();
-    let input = place.path("late.mkv");
-    let source = clip(8);
-    let args = [
-        "-i",
-        source.to_str().unwrap(),
-        "-itsoffset",
-        "1.5",
-        "-i",
-        source.to_str().unwrap(),
-        "-map",
-        "0:v",
-        "-map",
-        "1:a",
-        "-c",
-        "copy",
-    ];
-    ffmpeg(&args, &input);
-    for (name, extra) in [("copied.mkv", "audio.mode=copy"), ("encoded.mp4", "audio.mode=encode")] {
-        let output = place.path(name);
-        let mut command = place.reelmill();
-        command.arg("convert").arg(&input).arg("-o").arg(&output).args(FAST);
-        Ran::of(command.args(["--chunk-seconds", "2", "--set", extra])).ok();
-        let (before, after) = (spans(&input), spans(&output));
-        for (want, have) in before.iter().zip(&after) {
-            assert!((want - have).abs() < 0.020, "{name}: {before:?} became {after:?}");
-        }
-    }
-}
-
-/// First and last moment of decoded sound, seconds after the first picture.
-fn spans(path: &Path) -> [f64; 2] {
-    let times = |select: &str| -> Vec<f64> {
-        let ran = tool("ffprobe")
-            .args(["-v", "error", "-select_streams", select, "-show_entries"])
-            .args(["frame=best_effort_timestamp_time", "-of", "json"])
-            .arg(path)
-            .output()
-            .unwrap();
-        let found: Value = serde_json::from_slice(&ran.stdout).unwrap();
-        let frames = found["frames"].as_array().unwrap().iter();
-        frames
-            .filter_map(|frame| frame["best_effort_timestamp_time"].as_str()?.parse().ok())
-            .collect()
-    };
-    let (pictures, sounds) = (times("v:0"), times("a:0"));
-    // An encoder's first frame is priming: silence that players skip.
-    [sounds[1] - pictures[0], sounds[sounds.len() - 2] - pictures[0]]
 }
 
 #[test]

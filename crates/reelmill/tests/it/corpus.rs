@@ -16,7 +16,7 @@ const CATEGORIES: [&str; 6] =
     ["bench", "container", "timing", "interlace_gop", "geometry", "tracks"];
 
 /// Longer files are left to the long run, seconds.
-const SHORT: f64 = 60.0;
+const SHORT: f64 = 20.0;
 
 fn manifest(folder: &Path) -> Vec<Entry> {
     let text = std::fs::read_to_string(folder.join("MANIFEST.tsv")).unwrap();
@@ -32,6 +32,13 @@ fn manifest(folder: &Path) -> Vec<Entry> {
         .map(|row| Entry { file: row[file].to_owned(), clean: row[verdict] == "ok" })
         .collect()
 }
+
+/// Files whose pixels cannot equal those of a plain decode, and why; their
+/// frames and times must.
+const OTHER_PIXELS: [(&str, &str); 2] = [
+    ("container/VID_0001.ogv", "the decoder gives 364 columns of a picture of 360"),
+    ("geometry/resolution-change.webm", "its size changes; frames are scaled to the first"),
+];
 
 /// Converts one file; yields a row of the table, or what is wrong.
 fn judge(input: &Path, source: &Decoded, format: &str, chunk: &str) -> Result<String, String> {
@@ -60,7 +67,8 @@ fn judge(input: &Path, source: &Decoded, format: &str, chunk: &str) -> Result<St
     let tolerance = if format == "mkv" { 0.001 } else { 0.000_02 };
     let output = decode(&output, None);
     let (source, output) = (relative(source), relative(&output));
-    same_frames(&source, &output, tolerance, preset == "lossless")?;
+    let excepted = OTHER_PIXELS.iter().any(|(file, _)| input.ends_with(file));
+    same_frames(&source, &output, tolerance, preset == "lossless" && !excepted)?;
     let how = whole.map_or(format!("{chunks} chunks"), |reason| format!("whole: {reason}"));
     Ok(format!("exact, {} frames, {how}", source.frames.len()))
 }

@@ -15,3 +15,4 @@ mod farm;
 mod judge;
 mod kill;
 mod support;
+mod tracks;

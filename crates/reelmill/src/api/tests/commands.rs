@@ -74,7 +74,10 @@ async fn what_is_wrong_before_anything_is_sent_has_its_own_codes() {
     assert_eq!(submit(&[text(&empty)], &here).await, 3);
     assert_eq!(submit(&[text(folder)], &here).await, 3);
     assert_eq!(submit(&[text(&film), "--wait", "-o", text(&there)], &here).await, 2);
-    assert_eq!(submit(&[text(&film), "--preset", "h265"], &here).await, 1);
+    assert_eq!(submit(&[text(&film), "--preset", "h265"], &here).await, 2);
+    assert_eq!(submit(&[text(&film), "--preset", "h264", "--format", "webm"], &here).await, 2);
+    assert_eq!(farm.coordinator.blobs().uploads().await.unwrap(), [], "nothing was uploaded");
+    assert_eq!(farm.coordinator.blobs().list().await.unwrap(), [], "nothing was uploaded");
     assert_eq!(submit(&[text(&film)], &common("https://x")).await, 2);
     server.stop.cancel();
     server.ended.await.unwrap();
@@ -183,4 +186,15 @@ async fn waiting_outlasts_a_restart_of_the_server() {
     };
     let (code, _server) = tokio::join!(following, restarting);
     assert_eq!(code, 1, "it saw that the job was cancelled");
+}
+
+#[tokio::test]
+async fn the_next_server_is_asked_when_one_is_away() {
+    let farm = Farm::memory().await;
+    let dead = Served::start(&farm, Auth::Open).await;
+    dead.stop.cancel();
+    dead.ended.await.unwrap();
+    let alive = Served::start(&farm, Auth::Open).await;
+    let both = Common { servers: vec![dead.url, alive.url.clone()], ..common(&alive.url) };
+    assert_eq!(commands::list(parse::<ListArgs>(&[]), both).await, 0);
 }

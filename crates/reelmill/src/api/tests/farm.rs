@@ -110,6 +110,14 @@ impl Farm {
     /// A job that is completed; its output is `output`.
     pub(crate) async fn completed(&self, output: &[u8], owner: Option<&str>) -> Job {
         let job = self.submit(b"source", owner).await;
+        self.work_off(output).await;
+        let job = self.coordinator.job(job.id).await.unwrap().unwrap();
+        assert!(job.output.is_some(), "{:?}", job.failure);
+        job
+    }
+
+    /// Does all there is to do; every output is `output`.
+    pub(crate) async fn work_off(&self, output: &[u8]) {
         let player = Player::new();
         let source: &dyn TaskSource = self.coordinator.as_ref();
         source.join(&player.hello()).await.unwrap();
@@ -120,9 +128,6 @@ impl Farm {
             assert_eq!(source.report(&player.done(&assignment, report)).await, Ok(Standing::Held));
         }
         source.leave(player.id, player.session).await.unwrap();
-        let job = self.coordinator.job(job.id).await.unwrap().unwrap();
-        assert!(job.output.is_some(), "{:?}", job.failure);
-        job
     }
 
     /// What a worker would report for `assignment`; the output is `output`.

@@ -58,6 +58,35 @@ async fn a_job_is_made_once_however_often_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_request_repeated_after_the_job_has_ended_yields_it() {
+    let farm = Farm::sqlite().await;
+    let server = Served::start(&farm, Auth::Open).await;
+    let upload = farm.upload(b"film").await.id;
+    let body = json!({"name": "film.avi", "source": {"upload": upload}});
+    let made: Value = submit(&server, &body, Some("k")).await.json().await.unwrap();
+    farm.work_off(b"output").await;
+    assert_eq!(farm.coordinator.uploaded(upload).await.unwrap(), None, "its source is gone");
+    let again = submit(&server, &body, Some("k")).await;
+    assert_eq!(again.status().as_u16(), 200);
+    let again: Value = again.json().await.unwrap();
+    assert_eq!((&again["id"], &again["state"]), (&made["id"], &json!("completed")));
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_it_would_come_to_and_makes_nothing() {
+    let farm = Farm::memory().await;
+    let server = Served::start(&farm, Auth::Open).await;
+    let nil = "00000000-0000-0000-0000-000000000000";
+    let body = json!({"name": "a.mkv", "source": {"upload": nil}, "overrides": ["crf=30"]});
+    let path = "/api/v1/jobs?dry_run=true";
+    let (status, request) = put(&server, Method::POST, path, &body).await;
+    assert_eq!((status, &request["preset"]["video"]["crf"]), (200, &json!(30.0)));
+    let wrong = json!({"name": "a.mkv", "source": {"upload": nil}, "preset": "h265"});
+    assert_eq!(put(&server, Method::POST, path, &wrong).await.0, 422);
+    assert_eq!(get(&server, "/api/v1/jobs").await.1["items"], json!([]));
+}
+
+#[tokio::test]
 async fn twenty_copies_of_one_request_at_once_make_one_job() {
     let farm = Farm::sqlite().await;
     let server = Served::start(&farm, Auth::Open).await;

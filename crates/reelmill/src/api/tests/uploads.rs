@@ -155,12 +155,17 @@ async fn a_cut_connection_keeps_a_beginning_that_the_rest_fits_on() {
         assert!(request.body(bytes.clone()).send().await.is_err());
         // All that came is kept; only the request's headers are no part of it.
         until(async || offset(&server, &upload).await + 1000 >= cut as u64).await;
-        let kept = offset(&server, &upload).await;
-        assert!(kept <= cut as u64);
-        let answer = patch(&server, &upload, kept, &bytes[kept as usize..]).await;
-        assert_eq!(answer.status().as_u16(), 204, "cut at {cut}, kept {kept}");
+        // The last bytes may still be on their way to the disk, which a sender
+        // is told by the offset that counts.
+        until(async || {
+            let kept = offset(&server, &upload).await;
+            assert!(kept <= cut as u64);
+            let answer = patch(&server, &upload, kept, &bytes[kept as usize..]).await;
+            answer.status().as_u16() == 204
+        })
+        .await;
         let done = finish(&server, &upload, &sha512(&bytes)).await;
-        assert_eq!(done.status().as_u16(), 200, "cut at {cut}, kept {kept}");
+        assert_eq!(done.status().as_u16(), 200, "cut at {cut}");
     }
 }
 
