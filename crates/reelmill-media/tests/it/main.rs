@@ -6,7 +6,6 @@ mod attempts;
 #[cfg(test)]
 mod convert;
 #[cfg(test)]
-mod corpus;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
