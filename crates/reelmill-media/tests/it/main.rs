@@ -6,7 +6,6 @@ mod attempts;
 #[cfg(test)]
 mod convert;
 #[cfg(test)]
-#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod exact;
