@@ -185,6 +185,26 @@ impl VideoEncoder {
         }
     }
 
+    /// The names its tuning takes.
+    #[must_use]
+    pub fn tunes(self) -> &'static [&'static str] {
+        match self {
+            Self::X264 => &[
+                "film",
+                "animation",
+                "grain",
+                "stillimage",
+                "psnr",
+                "ssim",
+                "fastdecode",
+                "zerolatency",
+            ],
+            Self::X265 => &["animation", "grain", "psnr", "ssim", "fastdecode", "zerolatency"],
+            Self::SvtAv1 => &["psnr", "ssim"],
+            Self::Vp9 | Self::Ffv1 => &[],
+        }
+    }
+
     /// Whether it can mark interlaced frames as such.
     #[must_use]
     pub fn keeps_interlacing(self) -> bool {

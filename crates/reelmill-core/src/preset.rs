@@ -250,9 +250,6 @@ fn scalar(key: &str, value: &str) -> toml::Value {
     toml::Value::String(value.to_owned())
 }
 
-const TUNES: &[&str] =
-    &["film", "animation", "grain", "stillimage", "psnr", "ssim", "fastdecode", "zerolatency"];
-
 impl Preset {
     fn check(&self) -> Result<(), String> {
         let video = &self.video;
@@ -272,9 +269,13 @@ impl Preset {
             return Err(format!("{encoder} has no speed '{speed}'; use one of: {known}"));
         }
         if let Some(tune) = &video.tune
-            && !TUNES.contains(&tune.as_str())
+            && !encoder.tunes().contains(&tune.as_str())
         {
-            return Err(format!("there is no tune '{tune}'; use one of: {}", TUNES.join(", ")));
+            let known = match encoder.tunes() {
+                [] => "it has none".to_owned(),
+                tunes => format!("use one of: {}", tunes.join(", ")),
+            };
+            return Err(format!("{encoder} has no tune '{tune}'; {known}"));
         }
         for (name, size) in [("width", video.width), ("height", video.height)] {
             if size.is_some_and(|size| !(16..=16384).contains(&size)) {
@@ -326,6 +327,8 @@ mod tests {
                 .map(|set| presets.get("h264", &[(*set).to_owned()]).unwrap_err().message)
                 .collect();
         insta::assert_json_snapshot!(messages);
+        let vp9 = presets.get("vp9", &["tune=film".into()]).unwrap_err();
+        assert!(vp9.message.contains("vp9 has no tune 'film'"), "{vp9}");
         assert!(presets.get("h265", &[]).unwrap_err().advice.unwrap().contains("hevc"));
     }
 }
