@@ -9,6 +9,7 @@ pub mod args;
 pub mod audio;
 pub mod capability;
 pub mod encode;
+pub mod hdr;
 #[doc(hidden)]
 pub mod judge;
 pub mod layout;

@@ -81,3 +81,19 @@ pub(crate) async fn rich_film(dir: &Path) -> PathBuf {
     ffmpeg(dir, &args).await;
     dir.join("rich.mkv")
 }
+
+/// The folder of real media that `REELMILL_TEST_MEDIA` names. Without it the
+/// test says that it was not run.
+pub(crate) fn media(what: &str) -> Option<PathBuf> {
+    use std::io::Write as _;
+    if let Some(folder) =
+        std::env::var_os("REELMILL_TEST_MEDIA").filter(|folder| !folder.is_empty())
+    {
+        return Some(PathBuf::from(folder));
+    }
+    if let Some(file) = std::env::var_os("REELMILL_NOT_RUN") {
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
+        writeln!(file, "NOT RUN: {what} (REELMILL_TEST_MEDIA names no folder of media)").unwrap();
+    }
+    None
+}
