@@ -6,14 +6,14 @@ use crate::time::TimeBase;
 use serde::{Deserialize, Serialize};
 
 /// The outcome of all checks of an output.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Verdict {
     /// Each check, in the order made.
     pub checks: Vec<Check>,
 }
 
 /// One check of an output.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Check {
     /// What was looked at.
     pub name: String,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A container format that reelmill writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Container {
     /// Matroska.

@@ -1,6 +1,7 @@
 //! Jobs: requests to convert one source each.
 
 use crate::container::Container;
+use crate::dispatch::Dispatch;
 use crate::error::Failure;
 use crate::id::{BlobId, JobId};
 use crate::media::MediaInfo;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A request to convert one source, and how it fares.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Job {
     /// Its name.
     pub id: JobId,
@@ -58,10 +59,38 @@ pub struct Job {
     /// Why it failed, was rejected or skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// What its client knows the source by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<Item>,
+    /// How the dispatch protocol sees it, if it came by that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dispatch: Option<Box<Dispatch>>,
+}
+
+/// What a client knows a source by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Item {
+    /// The client.
+    #[schemars(length(min = 1, max = 255))]
+    pub client_id: String,
+    /// The file's name at the client; for display only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_name: Option<String>,
+    /// Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// SHA-512, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[0-9a-fA-F]{128}$"))]
+    pub checksum: Option<String>,
+    /// Version of the client's program, or of the file, as the client counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// What to convert.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "source", rename_all = "snake_case")]
 pub enum Source {
     /// Uploaded bytes.
@@ -81,6 +110,18 @@ pub enum Source {
         /// Its path.
         path: String,
     },
+    /// Something that the coordinator fetches by HTTP; an upload once it has.
+    Url {
+        /// Where it is.
+        url: String,
+    },
+    /// A file of a library; an upload once the coordinator has taken it in.
+    Library {
+        /// The library's name.
+        root: String,
+        /// The file's path within it.
+        path: String,
+    },
 }
 
 impl Source {
@@ -95,7 +136,7 @@ impl Source {
 }
 
 /// How to convert.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Request {
     /// Name of the preset it was made from.
     pub preset_name: String,
@@ -118,7 +159,19 @@ pub struct Request {
 }
 
 /// Where a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// Its source is on the way.
@@ -172,7 +225,7 @@ impl std::str::FromStr for JobState {
 }
 
 /// What a running job is at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Probing, indexing, planning.

@@ -7,6 +7,7 @@
 pub mod check;
 pub mod chunk;
 pub mod container;
+pub mod dispatch;
 pub mod dolby;
 pub mod encoder;
 pub mod error;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What a source is made of.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct MediaInfo {
     /// Names of the container format, as the demuxer calls itself
     /// (`matroska,webm`).
@@ -25,7 +25,7 @@ pub struct MediaInfo {
 }
 
 /// One stream of a source.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Stream {
     /// Index within the container.
     pub index: u32,
@@ -56,7 +56,7 @@ pub struct Stream {
 }
 
 /// What is particular to a kind of stream.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum StreamKind {
     /// Moving pictures.
@@ -74,7 +74,7 @@ pub enum StreamKind {
 }
 
 /// Facts of a video stream.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct VideoInfo {
     /// Pixels, as coded (before rotation).
     pub width: u32,
@@ -102,7 +102,9 @@ pub struct VideoInfo {
 }
 
 /// Order of the fields of interlaced video.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum FieldOrder {
     /// Whole frames, or nothing said.
@@ -116,7 +118,7 @@ pub enum FieldOrder {
 
 /// Colour description: names as FFmpeg prints them, `None` where unset
 /// (ITU-T H.273).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Colour {
     /// `tv` or `pc`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -136,7 +138,9 @@ pub struct Colour {
 }
 
 /// Kind of high dynamic range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Hdr {
     /// Standard dynamic range.
@@ -151,7 +155,7 @@ pub enum Hdr {
 }
 
 /// Facts of an audio stream.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AudioInfo {
     /// Samples per second.
     pub sample_rate: u32,
@@ -163,7 +167,7 @@ pub struct AudioInfo {
 }
 
 /// A named part of the programme.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Chapter {
     /// Seconds.
     pub start: f64,

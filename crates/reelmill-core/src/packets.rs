@@ -34,7 +34,7 @@ pub struct PacketIndex {
 }
 
 /// Why a stream cannot be cut safely; its source is encoded whole.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Uncuttable {
     /// The container's timestamps are known not to tell frames.

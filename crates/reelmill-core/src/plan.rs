@@ -367,6 +367,22 @@ fn experience(encoder: VideoEncoder) -> (f64, f64) {
     }
 }
 
+/// What `seconds` of video of `size` pixels at `fps` frames a second would take
+/// and give, encoded in `slots` places at once.
+#[must_use]
+pub fn rough(
+    encoder: VideoEncoder,
+    size: (u32, u32),
+    fps: f64,
+    seconds: f64,
+    slots: u32,
+) -> Estimate {
+    let all = f64::from(size.0) * f64::from(size.1) * fps * seconds;
+    let (rate, bits) = experience(encoder);
+    let bytes = (all * bits / 8.0) as u64;
+    Estimate { seconds: all / 1e6 / rate / f64::from(slots.max(1)), bytes }
+}
+
 fn estimate(
     media: &MediaInfo,
     info: &VideoInfo,

@@ -4,7 +4,7 @@ use crate::error::{Failure, FailureClass};
 use serde::{Deserialize, Serialize};
 
 /// Limits and pauses of retries.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RetryPolicy {
     /// Failed attempts of one task that are followed by another.
     pub max_retries: u32,

@@ -28,7 +28,7 @@ pub struct Candidate {
 }
 
 /// What a worker can do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct WorkerFacts {
     /// The worker.
     pub id: WorkerId,
@@ -42,7 +42,7 @@ pub struct WorkerFacts {
 }
 
 /// An encoder that worked when it was tried.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ProvenEncoder {
     /// Which.
     pub encoder: VideoEncoder,

@@ -14,6 +14,7 @@ mod memory;
 mod place;
 pub mod records;
 mod rollup;
+pub mod service;
 mod sqlite;
 pub mod store;
 
@@ -25,5 +26,6 @@ pub use records::{
     Applied, BlobRecord, BlobRole, HistoryEntry, JobFilter, KeyRecord, KeyRole, NewJob, Renewal,
     Submitted, WorkerRecord, WorkerState,
 };
+pub use service::{AuditEntry, DeliveryRecord, DeliveryState, ServiceStore, WebhookRecord};
 pub use sqlite::SqliteStore;
 pub use store::Store;

@@ -37,6 +37,10 @@ pub struct JobFilter {
     pub owner: Option<String>,
     /// With this label.
     pub label: Option<(String, String)>,
+    /// Accepted at this moment or later.
+    pub since: Option<Timestamp>,
+    /// Accepted before this moment.
+    pub until: Option<Timestamp>,
     /// Older than this job: the last one of the page before.
     pub after: Option<JobId>,
     /// At most so many.
@@ -44,7 +48,7 @@ pub struct JobFilter {
 }
 
 /// Something that happened to a job.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct HistoryEntry {
     /// Rises with every entry of the store.
     pub seq: i64,
@@ -76,7 +80,7 @@ pub struct Applied {
 pub type Renewal = (TaskId, LeaseProof, u64);
 
 /// What is known of a worker.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct WorkerRecord {
     /// Who it is and what it can do.
     pub facts: WorkerFacts,
@@ -99,11 +103,13 @@ pub struct WorkerRecord {
 }
 
 /// Where a worker stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerState {
     /// It takes work.
     Active,
+    /// It is to take nothing new until told otherwise.
+    Paused,
     /// It finishes what it has and takes nothing new.
     Draining,
     /// It signed off or fell silent.
@@ -162,10 +168,21 @@ pub struct KeyRecord {
     /// When it was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Timestamp>,
+    /// When it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+}
+
+impl KeyRecord {
+    /// Whether it opens anything at `now`.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.revoked.is_none() && self.expires.is_none_or(|end| now < end)
+    }
 }
 
 /// What a key allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyRole {
     /// Everything.
@@ -174,4 +191,6 @@ pub enum KeyRole {
     Client,
     /// Taking and reporting tasks.
     Worker,
+    /// Getting one key of role `Worker`, once.
+    Enrol,
 }

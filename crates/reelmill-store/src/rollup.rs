@@ -3,6 +3,7 @@
 
 use crate::StoreError;
 use crate::records::NewJob;
+use reelmill_core::dispatch::Dispatch;
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::id::{JobId, TaskId};
 use reelmill_core::job::{Job, JobState, Request, Source, Step, step};
@@ -66,6 +67,32 @@ pub(crate) fn uploaded(
     }
     let job = Job { source: source.clone(), state: JobState::Queued, ..job.clone() };
     Some(Outcome::new(job, tasks, json!({"event": "uploaded"}), now))
+}
+
+/// What the dispatch protocol made of a job: from `was` to `to`, which puts it
+/// into `state`. `None` when it is not as it `was`.
+pub(crate) fn dispatched(
+    job: &Job,
+    was: &Dispatch,
+    to: &Dispatch,
+    state: JobState,
+    now: Timestamp,
+) -> Option<Outcome> {
+    if job.dispatch.as_deref() != Some(was) {
+        return None;
+    }
+    let failure = (state == JobState::Failed).then(|| {
+        let message = to.error_message.clone().unwrap_or_default();
+        Failure::permanent(format!("the engine reported: {message}"))
+    });
+    let ended = state.is_final().then_some(now);
+    let dispatch = Some(Box::new(to.clone()));
+    let job = Job { state, ended, failure, dispatch, ..job.clone() };
+    let event = json!({
+        "event": "dispatched", "state": state, "engine": to.engine, "inside": to.inside,
+        "retries": to.retries, "error": to.error_message,
+    });
+    Some(Outcome::new(job, Vec::new(), event, now))
 }
 
 /// What to say when a list cannot go on after `job`.

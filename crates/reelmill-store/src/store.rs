@@ -5,6 +5,7 @@ use crate::records::{
     Applied, BlobRecord, HistoryEntry, JobFilter, KeyRecord, NewJob, Renewal, Submitted,
     WorkerRecord, WorkerState,
 };
+use crate::service::ServiceStore;
 use async_trait::async_trait;
 use reelmill_core::error::Failure;
 use reelmill_core::id::{BlobId, JobId, SessionId, TaskId, WorkerId};
@@ -25,7 +26,7 @@ use std::collections::BTreeMap;
 /// when there is no such job; what does not apply (cancelling a job that has
 /// ended) changes nothing.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: ServiceStore {
     // ---- jobs ----
 
     /// Accepts a job with its first tasks.

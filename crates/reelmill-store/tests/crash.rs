@@ -48,6 +48,8 @@ fn new_job(number: u128) -> NewJob {
         encoder_pin: None,
         output: None,
         failure: None,
+        item: None,
+        dispatch: None,
     };
     let task = TaskId { job: id, generation: 0, number: 0 };
     let tasks = vec![Task::new(task, TaskKind::Analyse, 0, now)];

@@ -2,7 +2,7 @@
 //! the same process.
 
 use crate::clock;
-use crate::coordinator::{Coordinator, Settings};
+use crate::coordinator::{Coordinator, Service, Settings};
 use crate::paths;
 use crate::worker::{LocalDepot, Slot, Worker};
 use reelmill_core::encoder::VideoEncoder;
@@ -49,6 +49,10 @@ pub(crate) struct Terms {
     pub(crate) encoder_threads: u32,
     /// How long finished jobs are kept, microseconds.
     pub(crate) retention: i64,
+    /// Largest upload taken, bytes.
+    pub(crate) max_upload: u64,
+    /// What users may make the server do beyond taking uploads.
+    pub(crate) service: Service,
 }
 
 /// A coordinator whose rows and blobs lie under `folder`.
@@ -69,9 +73,10 @@ pub(crate) async fn open(folder: &Path, terms: Terms) -> Result<Arc<Coordinator>
         retry: terms.retry,
         presets: presets()?,
         encoder_threads: terms.encoder_threads,
-        max_upload: 1 << 42,
+        max_upload: terms.max_upload,
         min_free: 256 << 20,
         retention: terms.retention,
+        service: terms.service,
     };
     Ok(Coordinator::new(Arc::new(store), Arc::new(blobs), settings))
 }

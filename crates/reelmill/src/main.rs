@@ -8,13 +8,17 @@ mod coordinator;
 mod exit;
 mod farm;
 mod files;
+mod metrics;
 mod mutant;
+mod outside;
 mod paths;
 mod remote_source;
+mod serve_config;
 mod servers;
 mod task_source;
 #[cfg(test)]
 mod task_source_suite;
+mod tls;
 mod worker;
 
 use std::process::ExitCode;

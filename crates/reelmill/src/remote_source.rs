@@ -96,8 +96,13 @@ fn metadata(token: &str) -> Result<MetadataValue<Ascii>, Failure> {
 }
 
 fn channel(url: &str) -> Result<Channel, Failure> {
-    let endpoint = Endpoint::from_shared(url.to_owned())
-        .map_err(|e| Failure::permanent(format!("'{url}' is no server's address: {e}")))?;
+    let bad = |e: tonic::transport::Error| {
+        Failure::permanent(format!("'{url}' is no server's address: {}", tell(&e)))
+    };
+    let mut endpoint = Endpoint::from_shared(url.to_owned()).map_err(bad)?;
+    if url.starts_with("https://") {
+        endpoint = endpoint.tls_config(crate::tls::grpc()).map_err(bad)?;
+    }
     Ok(endpoint
         .connect_timeout(CONNECT_TIME)
         .http2_keep_alive_interval(ASK_EVERY)

@@ -3,7 +3,7 @@
 
 use crate::api::error::Answer;
 use crate::api::wire::Problem;
-use crate::clock;
+use crate::{clock, tls};
 use reelmill_core::error::{Failure, FailureClass};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{RequestBuilder, Response, Url};
@@ -47,8 +47,8 @@ fn address(text: &str) -> Result<Url, Failure> {
     };
     let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let mut url = Url::parse(&full).map_err(|error| bad(&error.to_string()))?;
-    if url.scheme() != "http" {
-        return Err(bad("it must begin with http://"));
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(bad("it must begin with http:// or https://"));
     }
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return Err(bad("it must end after the port"));
@@ -139,7 +139,7 @@ impl Servers {
     /// When an address or the key is malformed.
     pub(crate) fn new(servers: &[String], key: Option<&str>) -> Result<Self, Failure> {
         let urls = addresses(servers)?;
-        let http = reqwest::Client::builder()
+        let http = tls::http(reqwest::Client::builder())?
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIME)
@@ -300,9 +300,7 @@ mod tests {
         assert_eq!(read("barn").unwrap(), "http://barn:7474/");
         assert_eq!(read("[::1]:9000").unwrap(), "http://[::1]:9000/");
         assert_eq!(read("http://barn").unwrap(), "http://barn/");
-        for bad in
-            ["https://barn", "http://barn/x", "http://u:p@barn", "ftp://barn", "http://", "a b"]
-        {
+        for bad in ["http://barn/x", "http://u:p@barn", "ftp://barn", "http://", "a b"] {
             assert!(read(bad).is_err(), "{bad}");
         }
         assert!(addresses(&[]).is_err());

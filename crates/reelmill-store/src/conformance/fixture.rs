@@ -80,6 +80,8 @@ pub(crate) fn job(number: u128) -> Job {
         encoder_pin: None,
         output: None,
         failure: None,
+        item: None,
+        dispatch: None,
     }
 }
 

@@ -9,6 +9,7 @@ mod queue;
 mod records;
 mod restart;
 mod rollup;
+mod service;
 
 use crate::{MemoryStore, SqliteStore};
 
@@ -89,4 +90,12 @@ conformance! {
         keys_are_kept_and_revoked,
         settings_are_kept,
         the_store_can_be_checked;
+    service:
+        a_dispatched_job_changes_only_from_what_it_was,
+        an_outbox_is_filled_once_and_emptied_by_due_time,
+        the_audit_log_only_grows,
+        what_an_owner_keeps_is_counted,
+        settings_are_listed_by_their_beginning,
+        jobs_are_listed_by_time,
+        keys_end_at_their_time;
 }

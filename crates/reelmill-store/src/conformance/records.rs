@@ -92,6 +92,7 @@ pub(super) async fn keys_are_kept_and_revoked(store: &dyn Store) {
         hash: "ab".repeat(32),
         created: at(second),
         revoked: None,
+        expires: None,
     };
     store.key_put(&key("zz", 1)).await.unwrap();
     store.key_put(&key("aa", 2)).await.unwrap();

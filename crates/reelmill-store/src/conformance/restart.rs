@@ -82,7 +82,7 @@ async fn a_newer_database_is_left_alone() {
             other => break other.unwrap_err(),
         }
     };
-    assert_eq!(error, StoreError::NewerDatabase { path, found: 99, known: 1 });
+    assert!(matches!(error, StoreError::NewerDatabase { found: 99, .. }), "{error:?}");
     assert!(error.advice().contains("newer program"));
 }
 

@@ -1,6 +1,7 @@
 //! The store in memory: the readable reference, and good enough for one run
 //! of `reelmill convert`.
 
+mod service;
 mod store;
 
 use crate::error::{ApplyError, StoreError};
@@ -40,6 +41,7 @@ struct State {
     blobs: BTreeMap<BlobId, (BlobRecord, Timestamp)>,
     keys: BTreeMap<String, KeyRecord>,
     meta: BTreeMap<String, String>,
+    service: service::Service,
 }
 
 #[derive(Debug, Clone)]
@@ -201,6 +203,8 @@ impl State {
             after.is_none_or(|after| (job.created, job.id) < after)
                 && (filter.states.is_empty() || filter.states.contains(&job.state))
                 && filter.owner.as_ref().is_none_or(|owner| job.owner.as_ref() == Some(owner))
+                && filter.since.is_none_or(|since| job.created >= since)
+                && filter.until.is_none_or(|until| job.created < until)
                 && filter.label.as_ref().is_none_or(|(k, v)| job.labels.get(k) == Some(v))
         };
         let mut jobs: Vec<Job> = self.jobs.values().filter(wanted).cloned().collect();

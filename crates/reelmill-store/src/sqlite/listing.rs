@@ -85,6 +85,13 @@ fn branch(
     if let Some(owner) = &filter.owner {
         query.push(" AND jobs.owner = ").push_bind(owner.clone());
     }
+    let created = at.split(',').next().unwrap_or(at);
+    if let Some(since) = filter.since {
+        query.push(" AND ").push(created).push(" >= ").push_bind(since.0);
+    }
+    if let Some(until) = filter.until {
+        query.push(" AND ").push(created).push(" < ").push_bind(until.0);
+    }
     if let Some((created, id)) = after {
         query.push(" AND (").push(at).push(") < (").push_bind(created.0);
         query.push(", ").push_bind(bytes(id.0)).push(")");

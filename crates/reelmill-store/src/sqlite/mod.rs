@@ -6,6 +6,7 @@ mod jobs;
 mod listing;
 mod queue;
 mod rows;
+mod service;
 mod store;
 mod tasks;
 mod workers;
@@ -92,7 +93,8 @@ impl SqliteStore {
 impl SqliteStore {
     /// Makes the database look as if a later version had written it.
     pub(crate) async fn raise_version(&self, version: i64) {
-        let raise = "UPDATE _sqlx_migrations SET version = ?";
+        let raise = "UPDATE _sqlx_migrations SET version = ?
+                     WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
         let run = self.writer.run(move |db| {
             Box::pin(async move {
                 sqlx::query(raise).bind(version).execute(db).await.map_err(fault)?;

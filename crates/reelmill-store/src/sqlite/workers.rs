@@ -77,8 +77,8 @@ pub(super) async fn delete(db: &mut SqliteConnection, id: WorkerId) -> Result<bo
 
 pub(super) async fn key_put(db: &mut SqliteConnection, key: KeyRecord) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT OR REPLACE INTO keys (id, name, role, hash, created, revoked)
-         VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO keys (id, name, role, hash, created, revoked, expires)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&key.id)
     .bind(&key.name)
@@ -86,6 +86,7 @@ pub(super) async fn key_put(db: &mut SqliteConnection, key: KeyRecord) -> Result
     .bind(&key.hash)
     .bind(key.created.0)
     .bind(key.revoked.map(|at| at.0))
+    .bind(key.expires.map(|at| at.0))
     .execute(db)
     .await
     .map_err(fault)?;
@@ -96,20 +97,25 @@ pub(super) async fn key_get(
     db: &mut SqliteConnection,
     id: &str,
 ) -> Result<Option<KeyRecord>, StoreError> {
-    let query = sqlx::query("SELECT id, name, role, hash, created, revoked FROM keys WHERE id = ?");
+    let query = sqlx::query(
+        "SELECT id, name, role, hash, created, revoked, expires FROM keys WHERE id = ?",
+    );
     let found = query.bind(id).fetch_optional(db).await.map_err(fault)?;
     found.as_ref().map(key).transpose()
 }
 
 pub(super) async fn key_list(db: &mut SqliteConnection) -> Result<Vec<KeyRecord>, StoreError> {
-    let query =
-        sqlx::query("SELECT id, name, role, hash, created, revoked FROM keys ORDER BY created, id");
+    let query = sqlx::query(
+        "SELECT id, name, role, hash, created, revoked, expires FROM keys
+                     ORDER BY created, id",
+    );
     let rows = query.fetch_all(db).await.map_err(fault)?;
     rows.iter().map(key).collect()
 }
 
 fn key(row: &SqliteRow) -> Result<KeyRecord, StoreError> {
     let revoked: Option<i64> = row.try_get(5).map_err(fault)?;
+    let expires: Option<i64> = row.try_get(6).map_err(fault)?;
     Ok(KeyRecord {
         id: row.try_get(0).map_err(fault)?,
         name: row.try_get(1).map_err(fault)?,
@@ -117,6 +123,7 @@ fn key(row: &SqliteRow) -> Result<KeyRecord, StoreError> {
         hash: row.try_get(3).map_err(fault)?,
         created: Timestamp(row.try_get(4).map_err(fault)?),
         revoked: revoked.map(Timestamp),
+        expires: expires.map(Timestamp),
     })
 }
 

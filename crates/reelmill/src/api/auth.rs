@@ -1,6 +1,7 @@
 //! Who may do what: keys, roles, and the guard of a server that needs none.
 
 use super::error::{ApiError, Kind};
+use super::listen::Peer;
 use crate::clock;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
@@ -8,6 +9,7 @@ use axum::http::{HeaderMap, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use reelmill_core::error::Failure;
+use reelmill_core::time::Timestamp;
 use reelmill_store::{KeyRecord, KeyRole, Store};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -23,11 +25,24 @@ pub(crate) enum Auth {
     Keys(Keys),
 }
 
+/// Keys begin with this; enrolment tokens with the other.
+const KEY: &str = "rmk";
+const TOKEN: &str = "rme";
+
 impl Auth {
     /// By the keys in `store` and, where one is configured, a `fixed` one that
     /// may do everything.
     pub(crate) fn keys(store: Arc<dyn Store>, fixed: Option<&str>) -> Self {
-        Self::Keys(Keys { store, fixed: fixed.map(digest) })
+        Self::Keys(Keys { store, fixed: fixed.map(digest), worker_certificates: false })
+    }
+
+    /// The same; workers must have shown a certificate of the right authority
+    /// when they connected.
+    pub(crate) fn with_worker_certificates(self) -> Self {
+        match self {
+            Self::Open => Self::Open,
+            Self::Keys(keys) => Self::Keys(Keys { worker_certificates: true, ..keys }),
+        }
     }
 
     /// Whether everybody on this machine may do everything.
@@ -41,6 +56,7 @@ impl Auth {
 pub(crate) struct Keys {
     store: Arc<dyn Store>,
     fixed: Option<[u8; 32]>,
+    worker_certificates: bool,
 }
 
 /// Who asks.
@@ -72,13 +88,8 @@ impl Keys {
         if self.fixed.is_some_and(|fixed| bool::from(fixed.ct_eq(&digest(shown)))) {
             return Ok(Caller { role: KeyRole::Admin, name: None });
         }
-        let (id, secret) = take_apart(shown).ok_or_else(wrong)?;
-        let record = self.store.key_by_id(id).await.map_err(Failure::from)?;
-        let record = record.filter(|record| record.revoked.is_none()).ok_or_else(wrong)?;
-        let expected = hex::decode(&record.hash).unwrap_or_default();
-        if !bool::from(expected.as_slice().ct_eq(&digest(secret)[..])) {
-            return Err(wrong());
-        }
+        let record = known(self.store.as_ref(), KEY, shown).await?;
+        let record = record.filter(|record| record.role != KeyRole::Enrol).ok_or_else(wrong)?;
         Ok(Caller { role: record.role, name: Some(record.name) })
     }
 }
@@ -96,8 +107,17 @@ fn shown(headers: &HeaderMap) -> Option<&str> {
     headers.get("x-api-key")?.to_str().ok().map(str::trim)
 }
 
-fn take_apart(key: &str) -> Option<(&str, &str)> {
-    key.strip_prefix("rmk_")?.split_once('_')
+/// The live record that `text`, which must begin with `kind`, is the secret of.
+async fn known(store: &dyn Store, kind: &str, text: &str) -> Result<Option<KeyRecord>, Failure> {
+    let parts = text.strip_prefix(kind).and_then(|rest| rest.strip_prefix('_'));
+    let Some((id, secret)) = parts.and_then(|rest| rest.split_once('_')) else {
+        return Ok(None);
+    };
+    let record = store.key_by_id(id).await?;
+    Ok(record.filter(|record| {
+        let expected = hex::decode(&record.hash).unwrap_or_default();
+        record.is_live(clock::now()) && bool::from(expected.as_slice().ct_eq(&digest(secret)[..]))
+    }))
 }
 
 fn digest(text: &str) -> [u8; 32] {
@@ -114,15 +134,57 @@ pub(crate) async fn create_key(
     role: KeyRole,
     name: &str,
 ) -> Result<String, Failure> {
-    let (record, text) = new_key(role, name)?;
-    store.key_put(&record).await?;
-    Ok(text)
+    Ok(create_key_until(store, role, name, None).await?.1)
 }
 
-fn new_key(role: KeyRole, name: &str) -> Result<(KeyRecord, String), Failure> {
+/// The same for a key that ends by itself; yields its record too. One of role
+/// `Enrol` is a token, `rme_<id>_<secret>`.
+///
+/// # Errors
+/// When the store fails, or the system has no randomness to give.
+pub(crate) async fn create_key_until(
+    store: &dyn Store,
+    role: KeyRole,
+    name: &str,
+    expires: Option<Timestamp>,
+) -> Result<(KeyRecord, String), Failure> {
+    let (record, text) = new_key(role, name, expires)?;
+    store.key_put(&record).await?;
+    Ok((record, text))
+}
+
+/// A worker's own key for an enrolment token, which opens nothing afterwards.
+///
+/// # Errors
+/// `Permanent` when the token is not valid (any more).
+pub(crate) async fn enrol(
+    store: &dyn Store,
+    token: &str,
+    name: &str,
+) -> Result<(KeyRecord, String), Failure> {
+    let record = known(store, TOKEN, token.trim()).await?;
+    let record = record.filter(|record| record.role == KeyRole::Enrol);
+    let used = match &record {
+        // Of two that come at once, one revokes it.
+        Some(record) => store.key_revoke(&record.id, clock::now()).await?,
+        None => false,
+    };
+    if !used {
+        return Err(Failure::permanent("the enrolment token is not valid")
+            .advise("it works once, and for 15 minutes; ask an admin for a new one"));
+    }
+    create_key_until(store, KeyRole::Worker, name, None).await
+}
+
+fn new_key(
+    role: KeyRole,
+    name: &str,
+    expires: Option<Timestamp>,
+) -> Result<(KeyRecord, String), Failure> {
+    let kind = if role == KeyRole::Enrol { TOKEN } else { KEY };
     let id = hex::encode(clock::secret::<6>()?);
     let secret = hex::encode(clock::secret::<32>()?);
-    let text = format!("rmk_{id}_{secret}");
+    let text = format!("{kind}_{id}_{secret}");
     let record = KeyRecord {
         id,
         name: name.to_owned(),
@@ -130,6 +192,7 @@ fn new_key(role: KeyRole, name: &str) -> Result<(KeyRecord, String), Failure> {
         hash: hex::encode(digest(&secret)),
         created: clock::now(),
         revoked: None,
+        expires,
     };
     Ok((record, text))
 }
@@ -141,14 +204,19 @@ pub(crate) enum Need {
     Client,
     /// A worker's key, or an admin's.
     Worker,
+    /// Any key.
+    Any,
+    /// An admin's key.
+    Admin,
 }
 
 impl Need {
     fn allows(self, role: KeyRole) -> bool {
         match role {
             KeyRole::Admin => true,
-            KeyRole::Client => self == Self::Client,
-            KeyRole::Worker => self == Self::Worker,
+            KeyRole::Client => matches!(self, Self::Client | Self::Any),
+            KeyRole::Worker => matches!(self, Self::Worker | Self::Any),
+            KeyRole::Enrol => false,
         }
     }
 }
@@ -166,16 +234,27 @@ impl Guard {
         Self { auth: auth.clone(), need }
     }
 
-    async fn admit(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    async fn admit(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Caller, ApiError> {
         let caller = match &self.auth {
             Auth::Open => Caller { role: KeyRole::Admin, name: None },
             Auth::Keys(keys) => keys.caller(headers).await?,
         };
         if !self.need.allows(caller.role) {
-            let other = if self.need == Need::Worker { "a worker's" } else { "a client's" };
-            let failure = Failure::permanent("the key is of another role")
-                .advise(format!("use {other} key, or an admin's"));
-            return Err(ApiError::new(Kind::Forbidden, failure));
+            let advice = match self.need {
+                Need::Worker => "use a worker's key, or an admin's",
+                Need::Client => "use a client's key, or an admin's",
+                Need::Any | Need::Admin => "use an admin's key",
+            };
+            return Err(forbidden("the key is of another role", advice));
+        }
+        let certified = peer.is_some_and(|peer| peer.certified);
+        if let Auth::Keys(keys) = &self.auth
+            && keys.worker_certificates
+            && !certified
+            && (self.need == Need::Worker || caller.role == KeyRole::Worker)
+        {
+            let advice = "give the worker --client-cert and --client-key";
+            return Err(forbidden("workers must show a certificate here", advice));
         }
         Ok(caller)
     }
@@ -187,10 +266,13 @@ pub(crate) async fn guard_rest(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match guard.admit(request.headers()).await {
+    let peer = request.extensions().get::<Peer>().cloned();
+    match guard.admit(request.headers(), peer.as_ref()).await {
         Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
+            request.extensions_mut().insert(caller.clone());
+            let mut response = next.run(request).await;
+            response.extensions_mut().insert(caller);
+            response
         }
         Err(error) => error.into_response(),
     }
@@ -199,11 +281,15 @@ pub(crate) async fn guard_rest(
 /// Guards gRPC routes, whose refusals have a form of their own.
 pub(crate) async fn guard_grpc(
     State(guard): State<Guard>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    match guard.admit(request.headers()).await {
-        Ok(_) => next.run(request).await,
+    let peer = request.extensions().get::<Peer>().cloned();
+    match guard.admit(request.headers(), peer.as_ref()).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Err(error) => error.into_grpc(),
     }
 }
@@ -327,13 +413,13 @@ mod tests {
 
     #[test]
     fn keys_differ_and_their_secret_is_not_in_the_record() {
-        let (record, text) = new_key(KeyRole::Client, "anna").unwrap();
-        let (id, secret) = take_apart(&text).unwrap();
+        let (record, text) = new_key(KeyRole::Client, "anna", None).unwrap();
+        let (id, secret) = text.strip_prefix("rmk_").unwrap().split_once('_').unwrap();
         assert_eq!(id, record.id);
         assert_eq!(secret.len(), 64);
         assert_eq!(record.hash, hex::encode(digest(secret)));
         assert!(!format!("{record:?}").contains(secret));
-        assert_ne!(new_key(KeyRole::Client, "anna").unwrap().1, text);
+        assert_ne!(new_key(KeyRole::Client, "anna", None).unwrap().1, text);
     }
 
     #[test]

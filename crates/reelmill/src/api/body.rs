@@ -48,7 +48,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
-async fn whole(body: Body) -> Result<Bytes, ApiError> {
+pub(crate) async fn whole(body: Body) -> Result<Bytes, ApiError> {
     let mut stream = body.into_data_stream();
     let mut all = BytesMut::new();
     while let Some(piece) = stream.next().await {
@@ -137,6 +137,17 @@ impl Pieces {
             }
         }
     }
+}
+
+/// A JSON value as a request; what is wrong with it is told with its place.
+///
+/// # Errors
+/// When it is not such a request.
+pub(crate) fn from_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, ApiError> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let message = format!("{}: {}", error.path(), error.inner());
+        ApiError::new(Kind::Unprocessable, Failure::permanent(message))
+    })
 }
 
 /// A header's value as text, where there is one.

@@ -130,6 +130,11 @@ impl ApiError {
         Self::new(Kind::Malformed, Failure::permanent(message))
     }
 
+    /// Understood, but it cannot be done as asked.
+    pub(crate) fn unprocessable(message: impl Into<String>) -> Self {
+        Self::new(Kind::Unprocessable, Failure::permanent(message))
+    }
+
     /// `failure`, which says that something is not there, unless it says that
     /// we could not look.
     pub(crate) fn missing(failure: Failure) -> Self {
@@ -148,7 +153,14 @@ impl ApiError {
         Self::own(Kind::TooLarge, failure)
     }
 
-    fn own(kind: Kind, failure: Failure) -> Self {
+    /// `failure` as the dispatch protocol tells what does not fit: as a request
+    /// that makes no sense, unless it says that we could not look.
+    pub(crate) fn bad(failure: Failure) -> Self {
+        Self::own(Kind::Malformed, failure)
+    }
+
+    /// `failure` as `kind`, unless it says that we could not look.
+    pub(crate) fn own(kind: Kind, failure: Failure) -> Self {
         let kind = match failure.class {
             FailureClass::Permanent => kind,
             class => class.into(),

@@ -9,13 +9,16 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use reelmill_core::error::Failure;
 use std::io::Cursor;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tower::Layer;
 
 /// Connections at once; more wait in the system's queue. A worker keeps two or
 /// three.
@@ -52,6 +55,15 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Closing(pub(crate) CancellationToken);
 
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    /// Its address.
+    pub(crate) address: IpAddr,
+    /// Whether it showed a certificate of the authority that is asked for.
+    pub(crate) certified: bool,
+}
+
 /// Serves `router` on `listener` until `shutdown`; requests that run then get
 /// some seconds to end.
 ///
@@ -60,8 +72,10 @@ pub(crate) struct Closing(pub(crate) CancellationToken);
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
+    tls: Option<Arc<rustls::ServerConfig>>,
     shutdown: CancellationToken,
 ) -> Result<(), Failure> {
+    let tls = tls.map(TlsAcceptor::from);
     listener.local_addr().map_err(|e| Failure::io("listen", &e))?;
     let router = router.layer(Extension(Closing(shutdown.clone())));
     let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -78,11 +92,12 @@ pub(crate) async fn serve(
             accepted = accepted => accepted,
         };
         match stream {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 let (router, watcher) = (router.clone(), graceful.watcher());
-                let shutdown = shutdown.clone();
+                let (shutdown, tls) = (shutdown.clone(), tls.clone());
                 connections.spawn(async move {
-                    let serving = connection(stream, router, watcher, shutdown);
+                    let address = from.ip().to_canonical();
+                    let serving = connection(stream, address, router, tls, watcher, shutdown);
                     if let Err(error) = serving.await {
                         tracing::debug!(error, "connection ended");
                     }
@@ -105,14 +120,44 @@ pub(crate) async fn serve(
 
 async fn connection(
     stream: TcpStream,
+    address: IpAddr,
     router: Router,
+    tls: Option<TlsAcceptor>,
     watcher: hyper_util::server::graceful::Watcher,
     shutdown: CancellationToken,
 ) -> Result<(), String> {
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else {
+        let peer = Peer { address, certified: false };
+        let (reader, writer) = stream.into_split();
+        return talk(reader, writer, peer, router, watcher, shutdown).await;
+    };
+    let shaken = tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        shaken = tokio::time::timeout(HEADER_TIME, tls.accept(stream)) => shaken,
+    };
+    let stream = match shaken {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(format!("no TLS: {error}")),
+        Err(_) => return Err("TLS was not agreed in time".to_owned()),
+    };
+    let certified = stream.get_ref().1.peer_certificates().is_some_and(|shown| !shown.is_empty());
+    let (reader, writer) = tokio::io::split(stream);
+    talk(reader, writer, Peer { address, certified }, router, watcher, shutdown).await
+}
+
+/// Speaks HTTP with `peer`.
+async fn talk(
+    reader: impl AsyncRead + Unpin + Send + 'static,
+    writer: impl AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    router: Router,
+    watcher: hyper_util::server::graceful::Watcher,
+    shutdown: CancellationToken,
+) -> Result<(), String> {
     let begun = tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
-        begun = tokio::time::timeout(HEADER_TIME, begin(stream)) => begun,
+        begun = tokio::time::timeout(HEADER_TIME, begin(reader, writer)) => begun,
     };
     let (io, is_http2) = match begun {
         Ok(Ok(Some(begun))) => begun,
@@ -121,7 +166,7 @@ async fn connection(
         Err(_) => return Err("nothing came in time".to_owned()),
     };
     let builder = builder(is_http2);
-    let service = TowerToHyperService::new(router);
+    let service = TowerToHyperService::new(Extension(peer).layer(router));
     let connection = builder.serve_connection(TokioIo::new(Box::pin(io)), service);
     watcher.watch(connection.into_owned()).await.map_err(|error| error.to_string())
 }
@@ -129,9 +174,9 @@ async fn connection(
 /// Reads enough to tell the version of HTTP. hyper-util does so without any
 /// limit of time, and a client that sends nothing would stay for ever.
 async fn begin(
-    stream: TcpStream,
-) -> std::io::Result<Option<(impl AsyncRead + AsyncWrite + Send, bool)>> {
-    let (mut reader, writer) = stream.into_split();
+    mut reader: impl AsyncRead + Unpin + Send + 'static,
+    writer: impl AsyncWrite + Unpin + Send + 'static,
+) -> std::io::Result<Option<(impl AsyncRead + AsyncWrite + Send + 'static, bool)>> {
     let mut first = Vec::with_capacity(PREFACE.len());
     let is_http2 = loop {
         let mut byte = [0; 24];

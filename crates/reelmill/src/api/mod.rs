@@ -5,33 +5,44 @@
 mod auth;
 mod body;
 mod download;
+mod dsp;
+mod dsp_fields;
 pub(crate) mod error;
 mod grpc;
 mod listen;
+mod openapi;
+mod operation;
 pub(crate) mod proto;
 mod range;
+mod rest_events;
 mod rest_jobs;
+mod rest_keys;
 mod rest_output;
+mod rest_submit;
 mod rest_system;
 mod rest_tasks;
 mod rest_uploads;
+mod rest_webhooks;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trace;
 mod unstalled;
 pub(crate) mod wire;
 
 pub(crate) use auth::{Auth, create_key};
 pub(crate) use listen::serve;
 pub(crate) use reelmill_store::KeyRole as Role;
+pub(crate) use rest_keys::{EnrolRequest, KeyRequest, KeyView, NewKey};
 
 use crate::coordinator::Coordinator;
-use auth::{Guard, Need, guard_grpc, guard_open, guard_rest};
+use auth::{Guard, Need, guard_grpc, guard_open};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use error::{ApiError, Kind};
+use operation::Paths;
 use reelmill_core::error::Failure;
 use std::sync::Arc;
 
@@ -44,29 +55,32 @@ pub(crate) struct ApiState {
     pub(crate) auth: Auth,
 }
 
-/// All routes. Each belongs to a group with a guard: a route that is in none
-/// cannot be written here.
+/// All REST routes, each with its description and its guard.
+fn paths(auth: &Auth) -> Paths {
+    Paths::new(auth)
+        .merge(rest_system::routes(auth))
+        .merge(rest_uploads::routes(auth))
+        .merge(rest_jobs::routes(auth))
+        .merge(rest_output::routes(auth))
+        .merge(rest_events::routes(auth))
+        .merge(rest_keys::routes(auth))
+        .merge(rest_webhooks::routes(auth))
+        .merge(rest_tasks::routes(auth))
+        .merge(dsp::routes(auth))
+        .merge(openapi::routes(auth))
+}
+
+/// All routes.
 pub(crate) fn router(state: ApiState) -> Router {
-    let guard = |need| Guard::new(&state.auth, need);
+    let guard = Guard::new(&state.auth, Need::Worker);
     let open = state.auth.is_open();
-    let clients = Router::new()
-        .merge(rest_system::routes())
-        .merge(rest_uploads::routes())
-        .merge(rest_jobs::routes())
-        .merge(rest_output::routes())
-        .method_not_allowed_fallback(no_such_method)
-        .layer(middleware::from_fn(see_through))
-        .layer(middleware::from_fn_with_state(guard(Need::Client), guard_rest));
-    let workers = rest_tasks::routes()
-        .method_not_allowed_fallback(no_such_method)
-        .layer(middleware::from_fn(see_through))
-        .layer(middleware::from_fn_with_state(guard(Need::Worker), guard_rest));
+    let (rest, _) = paths(&state.auth).into_parts();
+    let rest = rest.method_not_allowed_fallback(no_such_method);
     let calls = grpc::routes(state.coordinator.clone())
-        .layer(middleware::from_fn_with_state(guard(Need::Worker), guard_grpc));
-    let everybody = rest_system::open_routes().method_not_allowed_fallback(no_such_method);
-    let all = Router::new().merge(clients).merge(workers).merge(everybody).with_state(state);
-    let all = all.merge(calls).fallback(no_such_page);
-    if open { all.layer(middleware::from_fn(guard_open)) } else { all }
+        .layer(middleware::from_fn_with_state(guard, guard_grpc));
+    let all = rest.with_state(state.clone()).merge(calls).fallback(no_such_page);
+    let all = if open { all.layer(middleware::from_fn(guard_open)) } else { all };
+    all.layer(middleware::from_fn_with_state(state, trace::watch))
 }
 
 async fn no_such_page(request: Request) -> ApiError {

@@ -1,44 +1,78 @@
 //! Jobs: submit, list, look, cancel, retry, reorder.
 
-use super::ApiState;
-use super::auth::Caller;
-use super::body::{Json, Named, Params, header};
-use super::error::{ApiError, CREATED, Kind};
-use super::wire::{IDEMPOTENCY_KEY, JobRequest, Page, PriorityRequest, SourceRequest};
-use crate::clock;
-use crate::coordinator::{JobView, Submission, USUAL_PRIORITY, no_job};
+use super::auth::{Auth, Caller};
+use super::body::{Json, Named, Params};
+use super::error::ApiError;
+use super::operation::{Operation, Paths, Whom};
+use super::rest_submit::shown;
+use super::wire::{Page, PriorityRequest};
+use super::{ApiState, rest_submit};
+use crate::coordinator::{JobView, no_job};
+use axum::Extension;
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::http::header::LOCATION;
-use axum::response::{AppendHeaders, IntoResponse, Response};
-use axum::routing::{get, post, put};
-use axum::{Extension, Router};
-use reelmill_core::error::Failure;
-use reelmill_core::id::{BlobId, JobId};
-use reelmill_core::job::{Job, JobState, Source};
-use reelmill_store::{HistoryEntry, JobFilter, KeyRole};
-use serde::Deserialize;
+use axum::http::Method;
+use reelmill_core::dispatch::status;
+use reelmill_core::id::JobId;
+use reelmill_core::job::{Job, JobState};
+use reelmill_core::time::Timestamp;
+use reelmill_store::{JobFilter, KeyRole};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Items on a page, unless asked otherwise, and at most.
 const USUAL_PAGE: u32 = 50;
 const MAX_PAGE: u32 = 200;
 
-/// Longest name of a job, bytes; longest key of a request.
-const MAX_NAME: usize = 255;
-
-/// Most labels of a job, and their longest key and value, bytes.
-const MAX_LABELS: usize = 64;
-const MAX_LABEL: usize = 256;
+/// Words for states, with commas between.
+const STATES: &str = concat!(
+    "^(uploading|queued|running|completed|skipped|rejected|failed|cancelled)",
+    "(,(uploading|queued|running|completed|skipped|rejected|failed|cancelled))*$",
+);
 
 /// The routes.
-pub(crate) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route("/api/v1/jobs", get(list).post(submit))
-        .route("/api/v1/jobs/{id}", get(show))
-        .route("/api/v1/jobs/{id}/events", get(events))
-        .route("/api/v1/jobs/{id}/cancel", post(cancel))
-        .route("/api/v1/jobs/{id}/retry", post(retry))
-        .route("/api/v1/jobs/{id}/priority", put(reprioritise))
+pub(crate) fn routes(auth: &Auth) -> Paths {
+    let op = |method, path, id, summary| Operation::new(Whom::Clients, method, path, id, summary);
+    let list_jobs = op(Method::GET, "/api/v1/jobs", "listJobs", "Jobs, newest first")
+        .query::<ListParams>()
+        .gives::<Page<Job>>(200, "A page of jobs");
+    let show_job = op(Method::GET, "/api/v1/jobs/{job}", "getJob", "A job and how it fares")
+        .gives::<JobView>(200, "The job");
+    let cancel_job = op(Method::POST, "/api/v1/jobs/{job}/cancel", "cancelJob", "Cancel a job")
+        .gives::<JobView>(200, "The job")
+        .fails(&[409]);
+    let retry_job = op(
+        Method::POST,
+        "/api/v1/jobs/{job}/retry",
+        "retryJob",
+        "Open a failed or cancelled job again; what is done stays done",
+    )
+    .gives::<Retried>(200, "The job")
+    .fails(&[409]);
+    let priority =
+        op(Method::PUT, "/api/v1/jobs/{job}/priority", "setPriority", "Move a job in the queue")
+            .takes::<PriorityRequest>()
+            .gives::<JobView>(200, "The job");
+    Paths::new(auth)
+        .on(list_jobs, list)
+        .merge(rest_submit::routes(auth))
+        .on(show_job, show)
+        .on(cancel_job, cancel)
+        .on(retry_job, retry)
+        .on(priority, reprioritise)
+}
+
+/// A job that was opened again.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Retried {
+    /// The job.
+    #[serde(flatten)]
+    view: JobView,
+    /// What was done.
+    message: String,
+    /// The job's id.
+    job_id: JobId,
+    /// The dispatch protocol's word for its state.
+    new_status: String,
 }
 
 /// The job that a path names by its id or the beginning of it, if the caller
@@ -52,146 +86,27 @@ pub(crate) async fn find(api: &ApiState, caller: &Caller, text: &str) -> Result<
     if caller.sees(job.owner.as_deref()) { Ok(job) } else { Err(nothing()) }
 }
 
-/// How a submission is meant.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SubmitParams {
-    /// Only say what it would come to; the source need not be there.
-    #[serde(default)]
-    dry_run: bool,
-}
-
-async fn submit(
-    State(api): State<ApiState>,
-    Extension(caller): Extension<Caller>,
-    Params(params): Params<SubmitParams>,
-    headers: HeaderMap,
-    Json(request): Json<JobRequest>,
-) -> Result<Response, ApiError> {
-    check(&request)?;
-    let SourceRequest::Upload(upload) = request.source;
-    let key = idempotency_key(&headers)?;
-    let first = accepted(&api, &caller, key.as_deref(), upload).await?;
-    let source = match &first {
-        Some(job) => job.source.clone(),
-        None if params.dry_run => Source::Local { path: String::new() },
-        None => uploaded(&api, upload, &request.name).await?,
-    };
-    let submission = Submission {
-        name: request.name,
-        owner: caller.name.clone(),
-        source,
-        preset: request.preset,
-        overrides: request.overrides,
-        container: request.format,
-        chunk_seconds: request.chunk_seconds,
-        max_retries: request.max_retries,
-        priority: request.priority.unwrap_or(USUAL_PRIORITY),
-        labels: request.labels,
-        idempotency_key: key,
-        stage_path: None,
-    };
-    if params.dry_run {
-        return Ok(axum::Json(api.coordinator.request(&submission)?).into_response());
-    }
-    let begun = clock::now();
-    let job = match first {
-        Some(job) => job,
-        None => api.coordinator.submit(submission.clone()).await?,
-    };
-    let is_new = job.created >= begun;
-    let fits = || caller.sees(job.owner.as_deref()) && is_same(&api, &job, &submission);
-    if !(is_new || fits()) {
-        let message = "that Idempotency-Key was used for another request";
-        let failure = Failure::permanent(message).advise("take a new key for a new request");
-        return Err(ApiError::new(Kind::Unprocessable, failure));
-    }
-    let location = AppendHeaders([(LOCATION, format!("/api/v1/jobs/{}", job.id))]);
-    let view = axum::Json(api.coordinator.view(job).await?);
-    Ok(if is_new {
-        (CREATED, location, view).into_response()
-    } else {
-        (location, view).into_response()
-    })
-}
-
-/// The job that was made of `upload` under `key` before. It may have ended since
-/// and its source be thrown away.
-async fn accepted(
-    api: &ApiState,
-    caller: &Caller,
-    key: Option<&str>,
-    upload: BlobId,
-) -> Result<Option<Job>, ApiError> {
-    let Some(key) = key else { return Ok(None) };
-    let job = api.coordinator.accepted(caller.name.as_deref(), key).await?;
-    let same = |job: &Job| matches!(job.source, Source::Upload { blob, .. } if blob == upload);
-    Ok(job.filter(same))
-}
-
-async fn uploaded(api: &ApiState, upload: BlobId, name: &str) -> Result<Source, ApiError> {
-    let blob = api.coordinator.uploaded(upload).await?.ok_or_else(|| {
-        let failure = Failure::permanent(format!("there is no finished upload '{upload}'"));
-        ApiError::new(Kind::Unprocessable, failure.advise("upload the file and finish it first"))
-    })?;
-    let file_name = name.to_owned();
-    Ok(Source::Upload { blob: blob.id, bytes: blob.bytes, sha512: blob.sha512, file_name })
-}
-
-/// Whether a job that is there is what `submission` asks for again.
-fn is_same(api: &ApiState, job: &Job, submission: &Submission) -> bool {
-    let presets = &api.coordinator.settings().presets;
-    let preset = presets.get(&submission.preset, &submission.overrides);
-    let Ok(preset) = preset else { return false };
-    job.name == submission.name
-        && job.source.same_bytes(&submission.source)
-        && job.labels == submission.labels
-        && job.request.container == submission.container.unwrap_or(preset.format)
-        && job.request.chunk_seconds == submission.chunk_seconds
-        && job.request.preset == preset
-}
-
-fn check(request: &JobRequest) -> Result<(), ApiError> {
-    let wrong = |message: String| ApiError::new(Kind::Unprocessable, Failure::permanent(message));
-    let name = &request.name;
-    if name.trim().is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
-        let message = format!("a name has 1 to {MAX_NAME} bytes and no control characters");
-        return Err(wrong(message));
-    }
-    if request.priority.is_some_and(|priority| priority > 100) {
-        return Err(wrong("a priority lies between 0 and 100".to_owned()));
-    }
-    let fits = |(key, value): (&String, &String)| {
-        !key.is_empty() && key.len() <= MAX_LABEL && value.len() <= MAX_LABEL
-    };
-    if request.labels.len() > MAX_LABELS || !request.labels.iter().all(fits) {
-        let message = format!(
-            "a job has at most {MAX_LABELS} labels, each key and value at most {MAX_LABEL} bytes"
-        );
-        return Err(wrong(message));
-    }
-    Ok(())
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let key = header(headers, &IDEMPOTENCY_KEY)?;
-    if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > MAX_NAME) {
-        let message = format!("an Idempotency-Key has 1 to {MAX_NAME} characters");
-        return Err(ApiError::malformed(message));
-    }
-    Ok(key)
-}
-
 /// What to list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ListParams {
     /// States, with commas between.
+    #[schemars(regex(pattern = STATES))]
     state: Option<String>,
+    /// Jobs on a page.
+    #[schemars(range(min = 1, max = 200))]
     limit: Option<u32>,
+    /// What `next` of the page before said.
     after: Option<JobId>,
     /// A label that jobs must have, `key=value`.
+    #[schemars(regex(pattern = "^[^=]+=.*$"))]
     label: Option<String>,
+    /// Whose jobs; only admins see those of others.
+    owner: Option<String>,
+    /// Accepted at this moment (microseconds since 1970) or later.
+    since: Option<i64>,
+    /// Accepted before this moment.
+    until: Option<i64>,
 }
 
 impl ListParams {
@@ -212,11 +127,12 @@ impl ListParams {
             return Err(ApiError::malformed(format!("limit lies between 1 and {MAX_PAGE}")));
         }
         let owner = match caller.role {
-            KeyRole::Admin => None,
-            KeyRole::Client | KeyRole::Worker => Some(caller.name.clone().unwrap_or_default()),
+            KeyRole::Admin => self.owner,
+            _ => Some(caller.name.clone().unwrap_or_default()),
         };
+        let (since, until) = (self.since.map(Timestamp), self.until.map(Timestamp));
         let states = states.map_err(ApiError::malformed)?;
-        Ok(JobFilter { states, owner, label, after: self.after, limit })
+        Ok(JobFilter { states, owner, label, after: self.after, since, until, limit })
     }
 }
 
@@ -226,6 +142,12 @@ async fn list(
     Params(params): Params<ListParams>,
 ) -> Result<axum::Json<Page<Job>>, ApiError> {
     let filter = params.filter(&caller)?;
+    if let Some(after) = filter.after {
+        // The list cannot go on after what is gone, or is somebody else's.
+        find(&api, &caller, &after.to_string()).await.map_err(|_| {
+            ApiError::malformed(format!("the list cannot go on after job {after}: it is gone"))
+        })?;
+    }
     let items = api.coordinator.jobs(&filter).await?;
     let full = items.len() == filter.limit as usize;
     let next = items.last().filter(|_| full).map(|job| job.id.to_string());
@@ -236,29 +158,9 @@ async fn show(
     State(api): State<ApiState>,
     Extension(caller): Extension<Caller>,
     Named(id): Named<String>,
-) -> Result<axum::Json<JobView>, ApiError> {
+) -> Result<axum::Json<serde_json::Value>, ApiError> {
     let job = find(&api, &caller, &id).await?;
-    Ok(axum::Json(api.coordinator.view(job).await?))
-}
-
-/// Which part of a history to show.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EventParams {
-    /// The number of the last entry that is known.
-    after: Option<i64>,
-}
-
-async fn events(
-    State(api): State<ApiState>,
-    Extension(caller): Extension<Caller>,
-    Named(id): Named<String>,
-    Params(params): Params<EventParams>,
-) -> Result<axum::Json<Page<HistoryEntry>>, ApiError> {
-    let job = find(&api, &caller, &id).await?;
-    let items = api.coordinator.history(job.id, params.after.unwrap_or(0)).await?;
-    let next = items.last().map(|entry| entry.seq.to_string());
-    Ok(axum::Json(Page { items, next }))
+    Ok(axum::Json(shown(&api, job).await?))
 }
 
 async fn cancel(
@@ -275,10 +177,12 @@ async fn retry(
     State(api): State<ApiState>,
     Extension(caller): Extension<Caller>,
     Named(id): Named<String>,
-) -> Result<axum::Json<JobView>, ApiError> {
+) -> Result<axum::Json<Retried>, ApiError> {
     let job = find(&api, &caller, &id).await?;
     let job = api.coordinator.retry(job.id).await.map_err(ApiError::conflict)?;
-    Ok(axum::Json(api.coordinator.view(job).await?))
+    let new_status = status(job.state, job.dispatch.as_deref()).to_owned();
+    let (job_id, message) = (job.id, "the job was opened again".to_owned());
+    Ok(axum::Json(Retried { view: api.coordinator.view(job).await?, message, job_id, new_status }))
 }
 
 async fn reprioritise(
@@ -288,8 +192,7 @@ async fn reprioritise(
     Json(request): Json<PriorityRequest>,
 ) -> Result<axum::Json<JobView>, ApiError> {
     if request.priority > 100 {
-        let failure = Failure::permanent("a priority lies between 0 and 100");
-        return Err(ApiError::new(Kind::Unprocessable, failure));
+        return Err(ApiError::unprocessable("a priority lies between 0 and 100"));
     }
     let job = find(&api, &caller, &id).await?;
     let job = api.coordinator.reprioritise(job.id, request.priority).await?;

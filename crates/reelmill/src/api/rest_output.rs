@@ -1,25 +1,39 @@
 //! Fetching the output of a job.
 
 use super::ApiState;
-use super::auth::Caller;
+use super::auth::{Auth, Caller};
 use super::body::Named;
 use super::download::{disposition, send};
 use super::error::{ApiError, Kind};
+use super::operation::{Content, Operation, Paths, Whom};
 use super::rest_jobs::find;
 use super::wire::output_name;
+use axum::Extension;
 use axum::extract::State;
 use axum::http::header::CONTENT_DISPOSITION;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::Response;
-use axum::routing::get;
-use axum::{Extension, Router};
 use reelmill_core::error::Failure;
 use reelmill_core::job::{Job, JobState};
 use reelmill_core::task::BlobRef;
 
 /// The routes.
-pub(crate) fn routes() -> Router<ApiState> {
-    Router::new().route("/api/v1/jobs/{id}/output", get(output))
+pub(crate) fn routes(auth: &Auth) -> Paths {
+    let op = |method, id, summary| {
+        Operation::new(Whom::Clients, method, "/api/v1/jobs/{job}/output", id, summary)
+            .header::<String>("Range", false, "Which bytes")
+            .header::<String>("If-Range", false, "Only while this is its ETag")
+            .header::<String>("If-None-Match", false, "Only when this is not its ETag")
+            .sends(304, "You have it", Content::Nothing)
+            .fails(&[409, 416])
+    };
+    let fetch = op(Method::GET, "getOutput", "The output of a completed job")
+        .sends(200, "All of it", Content::Bytes("application/octet-stream"))
+        .sends(206, "What was asked for", Content::Bytes("application/octet-stream"));
+    let look = op(Method::HEAD, "headOutput", "The output's size and digest")
+        .sends(200, "See the headers", Content::Nothing)
+        .sends(206, "See the headers", Content::Nothing);
+    Paths::new(auth).on(fetch, output).on(look, output)
 }
 
 async fn output(

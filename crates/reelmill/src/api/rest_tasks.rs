@@ -1,18 +1,18 @@
 //! The bytes that workers read and leave, fenced by their lease.
 
 use super::ApiState;
+use super::auth::Auth;
 use super::body::{Named, Pieces, header, needed};
 use super::download::{REPR_DIGEST, send, sha512_of};
 use super::error::{ApiError, Kind};
+use super::operation::{Content, Operation, Paths, Whom};
 use super::rest_uploads::check_digest;
 use super::wire::{EPOCH, LEASE, SHA512};
 use crate::clock;
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Method};
 use axum::response::Response;
-use axum::routing::{get, put};
 use reelmill_core::error::Failure;
 use reelmill_core::id::{BlobId, TaskId};
 use reelmill_core::job::Source;
@@ -21,10 +21,26 @@ use reelmill_core::task::BlobRef;
 use reelmill_store::{BlobRecord, BlobRole};
 
 /// The routes.
-pub(crate) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route("/api/v1/tasks/{task}/source", get(source))
-        .route("/api/v1/tasks/{task}/output", put(output))
+pub(crate) fn routes(auth: &Auth) -> Paths {
+    let op = |method, path, id, summary| {
+        Operation::new(Whom::Workers, method, path, id, summary)
+            .header::<String>("X-Reelmill-Lease", true, "The lease's id")
+            .header::<u64>("X-Reelmill-Epoch", true, "The task's epoch when it was granted")
+            .fails(&[409])
+    };
+    let read = op(Method::GET, "/api/v1/tasks/{task}/source", "getSource", "A task's source")
+        .header::<String>("Range", false, "Which bytes")
+        .sends(200, "All of it", Content::Bytes("application/octet-stream"))
+        .sends(206, "What was asked for", Content::Bytes("application/octet-stream"))
+        .sends(304, "You have it", Content::Nothing)
+        .fails(&[416]);
+    let leave =
+        op(Method::PUT, "/api/v1/tasks/{task}/output", "putResult", "Leave a task's result")
+            .header::<String>("X-Reelmill-Sha512", false, "SHA-512 of the body; or Repr-Digest")
+            .takes_bytes("application/octet-stream")
+            .gives::<BlobRef>(200, "What to report")
+            .fails(&[507]);
+    Paths::new(auth).on(read, source).on(leave, output)
 }
 
 async fn source(

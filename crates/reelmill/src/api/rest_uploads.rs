@@ -1,18 +1,24 @@
 //! Uploads: tus 1.0 (core, creation, termination) and a finish with digest.
 
 use super::ApiState;
+use super::auth::{Auth, Caller};
 use super::body::{Json, Named, Pieces, content_type, header, needed};
 use super::error::{ApiError, CREATED, Kind, NO_CONTENT};
-use super::wire::{FinishRequest, UPLOAD_BODY, UPLOAD_LENGTH, UPLOAD_OFFSET, UploadView};
-use crate::coordinator::{Coordinator, UploadError, UploadState};
-use axum::Router;
+use super::operation::{Content, Operation, Paths, Whom};
+use super::wire::{
+    FinishRequest, UPLOAD_BODY, UPLOAD_LENGTH, UPLOAD_METADATA, UPLOAD_OFFSET, UploadView,
+};
+use crate::coordinator::{Coordinator, NewUpload, UploadError, UploadState};
+use crate::metrics::{add, metrics};
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, LOCATION};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::{AppendHeaders, IntoResponse, Response};
-use axum::routing::{post, put};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use reelmill_core::error::Failure;
 use reelmill_core::id::BlobId;
 use reelmill_core::task::BlobRef;
@@ -29,13 +35,77 @@ const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
 const SYNC_EVERY: usize = 64 << 20;
 
 /// The routes.
-pub(crate) fn routes() -> Router<ApiState> {
-    let upload = axum::routing::head(state).patch(append).delete(discard).options(offer);
-    Router::new()
-        .route("/api/v1/uploads", post(begin).options(offer))
-        .route("/api/v1/uploads/{id}", upload)
-        .route("/api/v1/uploads/{id}/finish", post(finish).merge(put(finish)))
-        .layer(middleware::from_fn(speak_tus))
+pub(crate) fn routes(auth: &Auth) -> Paths {
+    let op = |method, path, id, summary| Operation::new(Whom::Clients, method, path, id, summary);
+    let (all, one) = ("/api/v1/uploads", "/api/v1/uploads/{upload}");
+    let begin_one = op(Method::POST, all, "beginUpload", "Begin an upload")
+        .header::<u64>("Upload-Length", true, "Bytes to come")
+        .header::<String>(
+            "Upload-Metadata",
+            false,
+            "As tus has it: 'filename' and its value in base64",
+        )
+        .gives::<UploadView>(201, "The upload; Location says where")
+        .fails(&[412, 413, 422, 507]);
+    let offer_all = op(Method::OPTIONS, all, "offerUploads", "What is spoken of tus").sends(
+        204,
+        "See the headers",
+        Content::Nothing,
+    );
+    let offer_one = op(Method::OPTIONS, one, "offerUpload", "What is spoken of tus").sends(
+        204,
+        "See the headers",
+        Content::Nothing,
+    );
+    let look = op(Method::HEAD, one, "getUpload", "How far an upload is")
+        .sends(200, "Upload-Offset says it", Content::Nothing)
+        .fails(&[412]);
+    let go_on = op(Method::PATCH, one, "appendUpload", "Send bytes of an upload")
+        .header::<u64>("Upload-Offset", true, "Where they belong")
+        .takes_bytes(UPLOAD_BODY)
+        .sends(204, "They are stored", Content::Nothing)
+        .fails(&[409, 412, 507]);
+    let drop_it = op(Method::DELETE, one, "discardUpload", "Throw an upload away")
+        .sends(204, "It is gone", Content::Nothing)
+        .fails(&[409, 412]);
+    let end = |method, id| {
+        op(method, "/api/v1/uploads/{upload}/finish", id, "End an upload; its digest is compared")
+            .takes::<FinishRequest>()
+            .gives::<BlobRef>(200, "What is here")
+            .fails(&[409, 412])
+    };
+    Paths::new(auth)
+        .on(begin_one, begin)
+        .on(offer_all, offer)
+        .on(offer_one, offer)
+        .on(look, state)
+        .on(go_on, append)
+        .on(drop_it, discard)
+        .on(end(Method::POST, "finishUpload"), finish)
+        .on(end(Method::PUT, "finishUploadAgain"), finish)
+        .layered(|router| router.layer(middleware::from_fn(speak_tus)))
+}
+
+/// Refuses whom the upload does not belong to, as if it were not there.
+async fn check_owner(api: &ApiState, caller: &Caller, id: BlobId) -> Result<(), ApiError> {
+    let owner = api.coordinator.upload_owner(id).await?.ok_or(UploadError::Unknown)?;
+    if caller.sees(owner.as_deref()) { Ok(()) } else { Err(UploadError::Unknown.into()) }
+}
+
+/// The file's name in a tus `Upload-Metadata`.
+fn file_name(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(text) = header(headers, &UPLOAD_METADATA)? else { return Ok(None) };
+    for pair in text.split(',') {
+        let (key, value) = pair.trim().split_once(' ').unwrap_or((pair.trim(), ""));
+        if matches!(key, "filename" | "name") {
+            let bytes = STANDARD.decode(value.trim()).ok();
+            let name = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+            return name.map(Some).ok_or_else(|| {
+                ApiError::malformed(format!("{UPLOAD_METADATA}: the name is not UTF-8 in base64"))
+            });
+        }
+    }
+    Ok(None)
 }
 
 /// Refuses other versions of tus where the sender names one, and names ours.
@@ -59,9 +129,15 @@ async fn offer(State(api): State<ApiState>) -> Response {
     (NO_CONTENT, headers).into_response()
 }
 
-async fn begin(State(api): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
+async fn begin(
+    State(api): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let length: u64 = needed(&headers, &UPLOAD_LENGTH, "the number of bytes to come")?;
-    let id = api.coordinator.upload_begin(length).await.map_err(ApiError::too_large)?;
+    let (owner, name) = (caller.name, file_name(&headers)?);
+    let new = NewUpload { length, owner, name };
+    let id = api.coordinator.upload_begin(new).await.map_err(ApiError::too_large)?;
     let location = header_value(&format!("/api/v1/uploads/{id}"))?;
     let headers = AppendHeaders([(LOCATION, location), (UPLOAD_OFFSET, HeaderValue::from(0))]);
     let view = UploadView { id, offset: 0, length };
@@ -70,8 +146,10 @@ async fn begin(State(api): State<ApiState>, headers: HeaderMap) -> Result<Respon
 
 async fn state(
     State(api): State<ApiState>,
+    Extension(caller): Extension<Caller>,
     Named(id): Named<BlobId>,
 ) -> Result<Response, ApiError> {
+    check_owner(&api, &caller, id).await?;
     let state = api.coordinator.upload_state(id).await?;
     let headers = AppendHeaders([
         (UPLOAD_OFFSET, HeaderValue::from(state.offset)),
@@ -83,10 +161,12 @@ async fn state(
 
 async fn append(
     State(api): State<ApiState>,
+    Extension(caller): Extension<Caller>,
     Named(id): Named<BlobId>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
+    check_owner(&api, &caller, id).await?;
     let kind = content_type(&headers);
     if kind != UPLOAD_BODY {
         let message = format!("the body must be {UPLOAD_BODY}, not '{kind}'");
@@ -129,6 +209,7 @@ async fn receive(
             });
         }
         unsynced += piece.len();
+        add(&metrics().bytes_in, piece.len() as u64);
         if unsynced >= SYNC_EVERY {
             let state = turn.close().await?;
             turn = coordinator.upload_turn(id, state.offset).await?;
@@ -145,9 +226,11 @@ fn too_much(state: UploadState) -> ApiError {
 
 async fn finish(
     State(api): State<ApiState>,
+    Extension(caller): Extension<Caller>,
     Named(id): Named<BlobId>,
     Json(request): Json<FinishRequest>,
 ) -> Result<axum::Json<BlobRef>, ApiError> {
+    check_owner(&api, &caller, id).await?;
     if let Some(sha512) = &request.sha512 {
         check_digest(sha512)?;
     }
@@ -175,8 +258,10 @@ pub(crate) fn check_digest(text: &str) -> Result<(), ApiError> {
 
 async fn discard(
     State(api): State<ApiState>,
+    Extension(caller): Extension<Caller>,
     Named(id): Named<BlobId>,
 ) -> Result<Response, ApiError> {
+    check_owner(&api, &caller, id).await?;
     if api.coordinator.upload_drop(id).await? {
         return Ok(NO_CONTENT.into_response());
     }

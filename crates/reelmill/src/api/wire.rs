@@ -2,10 +2,13 @@
 
 use axum::http::HeaderName;
 use reelmill_core::container::Container;
-use reelmill_core::error::FailureClass;
-use reelmill_core::id::BlobId;
-use reelmill_core::job::Job;
+use reelmill_core::error::{Failure, FailureClass};
+use reelmill_core::id::{BlobId, JobId, TaskId};
+use reelmill_core::job::{Item, Job, JobState, Request};
 use reelmill_core::preset::Preset;
+use reelmill_core::task::TaskKind;
+use reelmill_core::time::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,6 +19,8 @@ pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 pub(crate) const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
 /// How many bytes of an upload are stored (tus).
 pub(crate) const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+/// What the sender tells of a file (tus).
+pub(crate) const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 /// Content type of a piece of an upload (tus).
 pub(crate) const UPLOAD_BODY: &str = "application/offset+octet-stream";
 /// The lease under which a worker asks.
@@ -26,7 +31,7 @@ pub(crate) const EPOCH: HeaderName = HeaderName::from_static("x-reelmill-epoch")
 pub(crate) const SHA512: HeaderName = HeaderName::from_static("x-reelmill-sha512");
 
 /// An error, after RFC 9457 (`application/problem+json`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Problem {
     /// What kind of error, as a URN.
     #[serde(rename = "type")]
@@ -46,12 +51,12 @@ pub(crate) struct Problem {
 }
 
 /// One page of a list.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Page<T> {
     /// What is on it.
     pub(crate) items: Vec<T>,
     /// What to give as `after` to get the next page; absent on the last one.
-    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    #[serde(default = "Option::default", skip_serializing_if = "Option::<String>::is_none")]
     pub(crate) next: Option<String>,
 }
 
@@ -63,10 +68,11 @@ impl<T> Page<T> {
 }
 
 /// A request to convert something.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct JobRequest {
     /// What to call it: usually the source's file name.
+    #[schemars(length(min = 1, max = 255))]
     pub(crate) name: String,
     /// What to convert.
     pub(crate) source: SourceRequest,
@@ -81,16 +87,138 @@ pub(crate) struct JobRequest {
     pub(crate) format: Option<Container>,
     /// Chunk length, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.2, max = 3600.0))]
     pub(crate) chunk_seconds: Option<f64>,
     /// Retries of a task, if not the usual number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) max_retries: Option<u32>,
     /// 0 (last) to 100 (first).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
     pub(crate) priority: Option<u8>,
     /// The user's marks.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) labels: BTreeMap<String, String>,
+    /// What the client knows the source by; compared with what arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) item: Option<Item>,
+    /// What is known of the source before it is there; for a dry run's estimate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) facts: Option<SourceFacts>,
+}
+
+/// A job as the dispatch protocol asks for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DispatchRequest {
+    /// Where the source is.
+    pub(crate) source_url: String,
+    /// The codec that is wanted.
+    pub(crate) target_codec: String,
+    /// Megabytes.
+    #[serde(default)]
+    #[schemars(range(min = 0.0))]
+    pub(crate) job_size: f64,
+    /// How often it may fail before it is given up.
+    #[serde(default = "three")]
+    pub(crate) max_retries: u32,
+    /// 0 normal, 1 high, 2 urgent.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 2))]
+    pub(crate) priority: u8,
+}
+
+fn three() -> u32 {
+    3
+}
+
+/// What is known of a source that is not there yet.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SourceFacts {
+    /// Seconds.
+    #[schemars(range(min = 0.0, max = 1e9))]
+    pub(crate) duration_seconds: f64,
+    /// Pixels.
+    #[schemars(range(min = 1, max = 65535))]
+    pub(crate) width: u32,
+    /// Pixels.
+    #[schemars(range(min = 1, max = 65535))]
+    pub(crate) height: u32,
+    /// Frames a second; 25 when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1.0, max = 1000.0))]
+    pub(crate) fps: Option<f64>,
+    /// Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes: Option<u64>,
+}
+
+/// What a request would come to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct DryRun {
+    /// The request with its preset spelt out.
+    #[serde(flatten)]
+    pub(crate) request: Request,
+    /// What it would cost; `null` without the source's facts.
+    #[serde(default)]
+    pub(crate) estimate: Option<EstimateView>,
+}
+
+/// A guess at what a job would cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct EstimateView {
+    /// Seconds of encoding, once it has begun.
+    pub(crate) seconds: f64,
+    /// Bytes of the output.
+    pub(crate) bytes: u64,
+    /// Workers that could do it now, the one with most slots first.
+    pub(crate) workers: Vec<String>,
+    /// Jobs that are before it in the queue.
+    pub(crate) jobs_before: u64,
+}
+
+/// An item of a client, as the job that came of it stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct ItemView {
+    /// The job.
+    pub(crate) id: JobId,
+    /// Where it stands.
+    pub(crate) state: JobState,
+    /// When that last changed.
+    pub(crate) updated: Timestamp,
+    /// What the client knows it by.
+    #[serde(flatten)]
+    pub(crate) item: Item,
+    /// Bytes of the output, once there.
+    pub(crate) output_bytes: Option<u64>,
+    /// SHA-512 of the output, hexadecimal, once there.
+    pub(crate) output_sha512: Option<String>,
+    /// Why it failed or was rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failure: Option<Failure>,
+}
+
+/// An attempt at a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct AttemptView {
+    /// The task.
+    pub(crate) task: TaskId,
+    /// What kind of work.
+    pub(crate) kind: Option<TaskKind>,
+    /// Which attempt, from 1 on.
+    pub(crate) attempt: u32,
+    /// Who made it.
+    pub(crate) worker: Option<String>,
+    /// When it began.
+    pub(crate) began: Timestamp,
+    /// When it ended.
+    pub(crate) ended: Option<Timestamp>,
+    /// How: `running`, or the word of the history.
+    pub(crate) outcome: String,
+    /// What went wrong: message, advice, the tool's command, exit status and
+    /// last lines.
+    pub(crate) failure: Option<Failure>,
 }
 
 fn usual_preset() -> String {
@@ -98,23 +226,38 @@ fn usual_preset() -> String {
 }
 
 /// What to convert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum SourceRequest {
     /// A finished upload.
     Upload(BlobId),
+    /// An http or https address; the server fetches it, where it is allowed to.
+    Url(String),
+    /// A file of a library that the server knows.
+    Library(LibraryPath),
+}
+
+/// A file of a library.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LibraryPath {
+    /// The library's name in the server's configuration.
+    pub(crate) root: String,
+    /// The file's path within it.
+    pub(crate) path: String,
 }
 
 /// A new priority for a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PriorityRequest {
     /// 0 (last) to 100 (first).
+    #[schemars(range(min = 0, max = 100))]
     pub(crate) priority: u8,
 }
 
 /// An upload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct UploadView {
     /// Its name.
     pub(crate) id: BlobId,
@@ -125,16 +268,17 @@ pub(crate) struct UploadView {
 }
 
 /// The end of an upload.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FinishRequest {
     /// SHA-512 of all bytes, hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[0-9a-fA-F]{128}$"))]
     pub(crate) sha512: Option<String>,
 }
 
 /// A preset.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct PresetView {
     /// Its name.
     pub(crate) name: String,
@@ -144,7 +288,7 @@ pub(crate) struct PresetView {
 }
 
 /// Which program answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct VersionView {
     /// reelmill's version.
     pub(crate) version: String,

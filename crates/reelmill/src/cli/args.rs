@@ -2,7 +2,8 @@
 
 use crate::client;
 use crate::client::args::{
-    CancelArgs, FetchArgs, ListArgs, RetryArgs, StatusArgs, SubmitArgs, WorkersArgs,
+    CancelArgs, FetchArgs, KeysArgs, ListArgs, RetryArgs, StatusArgs, SubmitArgs, WhoArgs,
+    WorkersArgs,
 };
 use clap::{Args, Parser, Subcommand};
 use reelmill_core::container::Container;
@@ -45,6 +46,15 @@ pub(crate) struct Common {
         hide_env_values = true
     )]
     pub(crate) api_key: Option<String>,
+    /// Certificates that servers may be signed by (PEM); the system's when not given.
+    #[arg(long, global = true, value_name = "FILE", env = "REELMILL_CA")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Certificate to show to the server (PEM).
+    #[arg(long, global = true, value_name = "FILE", env = "REELMILL_CLIENT_CERT")]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// Its key (PEM).
+    #[arg(long, global = true, value_name = "FILE", env = "REELMILL_CLIENT_KEY")]
+    pub(crate) client_key: Option<PathBuf>,
     /// Print JSON, one event or object a line.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -99,6 +109,15 @@ pub(crate) enum Command {
     Retry(RetryArgs),
     /// List the coordinator's workers.
     Workers(WorkersArgs),
+    /// Make, list and revoke keys.
+    Keys(KeysArgs),
+    /// Hand out no more tasks, or none to one worker.
+    Pause(WhoArgs),
+    /// Hand out tasks again.
+    Resume(WhoArgs),
+    /// Take no more jobs and work off what is there; or let one worker end what
+    /// it has.
+    Drain(WhoArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
     /// Print the manual page.
@@ -208,6 +227,21 @@ pub(crate) struct ServeArgs {
     /// Days that finished jobs and their outputs are kept.
     #[arg(long, value_name = "D", env = "REELMILL_KEEP_DAYS", default_value_t = 30.0)]
     pub(crate) keep_days: f64,
+    /// Configuration file; serve.toml in the configuration folder when not given.
+    #[arg(long, value_name = "FILE", env = "REELMILL_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder for log files, a new one each day, instead of standard error.
+    #[arg(long, value_name = "DIR", env = "REELMILL_LOG_FOLDER")]
+    pub(crate) log_folder: Option<PathBuf>,
+    /// Certificate to show, with its chain (PEM): TLS for everything.
+    #[arg(long, value_name = "FILE", env = "REELMILL_TLS_CERT")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its key (PEM).
+    #[arg(long, value_name = "FILE", env = "REELMILL_TLS_KEY")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Whose certificates workers must show (PEM).
+    #[arg(long, value_name = "FILE", env = "REELMILL_WORKER_CA")]
+    pub(crate) worker_ca: Option<PathBuf>,
     /// Seconds that running tasks get to end after a stop was asked for.
     #[arg(long, value_name = "S", default_value_t = 10.0)]
     pub(crate) drain_seconds: f64,

@@ -141,6 +141,8 @@ impl One<'_> {
             retry: RetryPolicy { max_retries: 1, base: 500_000, ..RetryPolicy::default() },
             encoder_threads: (farm::cores() / slots).max(1),
             retention: i64::MAX,
+            max_upload: 1 << 42,
+            service: crate::coordinator::Service::default(),
         };
         let coordinator = farm::open(place, terms).await?;
         let own = farm::own_worker(coordinator.store().as_ref(), 0).await?;
@@ -192,6 +194,8 @@ impl One<'_> {
             labels: BTreeMap::new(),
             idempotency_key: Some("convert".into()),
             stage_path: Some(text(&staged, "the output")?),
+            item: None,
+            dispatch: None,
         };
         let job = coordinator.submit(submission).await.map_err(Ending::usage)?;
         match job.state {

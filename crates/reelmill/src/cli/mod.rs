@@ -16,6 +16,7 @@ mod signals;
 mod work;
 
 use crate::client;
+use crate::client::admin::Turn;
 use crate::exit::{Ending, Exit};
 use args::{Cli, Command};
 use clap::Parser;
@@ -31,6 +32,12 @@ pub(crate) fn run() -> u8 {
         }
     };
     start_log(&cli);
+    let common = &cli.common;
+    let (certificate, key) = (common.client_cert.as_deref(), common.client_key.as_deref());
+    if let Err(failure) = crate::tls::trust(common.ca.as_deref(), certificate, key) {
+        out::failure(&failure, common.json);
+        return Exit::Usage as u8;
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -67,11 +74,26 @@ fn start_log(cli: &Cli) {
         ))
     };
     let filter = EnvFilter::try_from_env("REELMILL_LOG").unwrap_or_else(|_| usual());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let _ = if cli.common.json && daemon {
-        log.json().try_init()
-    } else {
-        log.with_ansi(out::stderr_is_terminal()).with_target(false).try_init()
+    let folder = match &cli.command {
+        Command::Serve(args) => args.log_folder.as_deref(),
+        _ => None,
+    };
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    let json = cli.common.json && daemon;
+    let _ = match folder {
+        Some(folder) => {
+            let files = tracing_appender::rolling::daily(folder, "reelmill.log");
+            let log = log.with_writer(files).with_ansi(false);
+            if json { log.json().try_init() } else { log.with_target(false).try_init() }
+        }
+        None => {
+            let log = log.with_writer(std::io::stderr);
+            if json {
+                log.json().try_init()
+            } else {
+                log.with_ansi(out::stderr_is_terminal()).with_target(false).try_init()
+            }
+        }
     };
 }
 
@@ -94,6 +116,12 @@ async fn dispatch(cli: Cli) -> Result<u8, Ending> {
         Command::Fetch(args) => Ok(client::commands::fetch(args, common.client()).await),
         Command::Cancel(args) => Ok(client::commands::cancel(args, common.client()).await),
         Command::Retry(args) => Ok(client::commands::retry(args, common.client()).await),
+        Command::Keys(args) => Ok(client::admin::keys(args, common.client()).await),
+        Command::Pause(args) => Ok(client::admin::queue(args, Turn::Pause, common.client()).await),
+        Command::Resume(args) => {
+            Ok(client::admin::queue(args, Turn::Resume, common.client()).await)
+        }
+        Command::Drain(args) => Ok(client::admin::queue(args, Turn::Drain, common.client()).await),
         Command::Workers(args) => Ok(client::commands::workers(args, common.client()).await),
     }
 }

@@ -6,7 +6,8 @@ use super::signals::Stop;
 use crate::api::{self, ApiState, Auth};
 use crate::coordinator::Coordinator;
 use crate::exit::{Ending, Exit};
-use crate::{farm, paths};
+use crate::serve_config::ServeConfig;
+use crate::{farm, paths, tls};
 use reelmill_core::error::Failure;
 use reelmill_core::lease::LeaseTerms;
 use reelmill_core::retry::RetryPolicy;
@@ -20,9 +21,15 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+/// Tasks that keep the service going until the workers have ended.
+const KEEPERS: usize = 3;
+
 /// Runs the command until a signal ends it.
 pub(crate) async fn run(args: ServeArgs, common: &Common) -> Result<Exit, Ending> {
-    let terms = terms(&args)?;
+    let config = config(&args)?;
+    let tls_files = config.tls();
+    let tls = tls_files.as_ref().map(tls::server).transpose()?;
+    let terms = terms(&args, &config)?;
     let stop = Stop::on_signals(seconds(args.drain_seconds)?)
         .map_err(|e| Failure::io("listen for signals", &e))?;
     let tools = Tools::find(&ToolPaths::default()).await?;
@@ -33,22 +40,28 @@ pub(crate) async fn run(args: ServeArgs, common: &Common) -> Result<Exit, Ending
     let address = listener.local_addr().map_err(|e| Failure::io("listen", &e))?;
     let folder = args.state.clone().unwrap_or_else(paths::state);
     let coordinator = farm::open(&folder, terms).await?;
-    let auth = authentication(&coordinator, address, common).await?;
+    let mut auth = authentication(&coordinator, address, common).await?;
+    if tls_files.is_some_and(|files| files.worker_ca.is_some()) {
+        auth = auth.with_worker_certificates();
+    }
     let crew = Crew::muster(&coordinator, &tools, &folder, args.workers).await?;
     let over = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(coordinator.clone().keep_watch(over.clone()));
+    tasks.spawn(coordinator.clone().keep_service(over.clone()));
+    tasks.spawn(coordinator.clone().keep_telling(over.clone()));
     crew.start(&mut tasks, &stop);
     let router = api::router(ApiState { coordinator: coordinator.clone(), auth });
     tracing::info!(%address, state = %folder.display(), workers = args.workers, "serving");
     if common.json {
         out::json(&serde_json::json!({"event": "serving", "address": address.to_string()}));
     } else if !common.quiet {
-        out::line(&format!("reelmill serves on http://{address}"));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        out::line(&format!("reelmill serves on {scheme}://{address}"));
     }
-    let served = api::serve(listener, router, stop.drain.clone()).await;
+    let served = api::serve(listener, router, tls, stop.drain.clone()).await;
     stop.drain.cancel();
-    while tasks.len() > 1 {
+    while tasks.len() > KEEPERS {
         let _ = tasks.join_next().await;
     }
     over.cancel();
@@ -62,7 +75,21 @@ fn seconds(value: f64) -> Result<Duration, Ending> {
         .map_err(|_| Ending::usage(Failure::permanent(format!("{value} seconds make no sense"))))
 }
 
-fn terms(args: &ServeArgs) -> Result<farm::Terms, Ending> {
+/// The configuration: the file that is named, or the usual one if it is there.
+fn config(args: &ServeArgs) -> Result<ServeConfig, Ending> {
+    let usual = paths::config().join("serve.toml");
+    let mut config = match &args.config {
+        Some(path) => ServeConfig::read(path).map_err(Ending::usage)?,
+        None if usual.exists() => ServeConfig::read(&usual).map_err(Ending::usage)?,
+        None => ServeConfig::default(),
+    };
+    config
+        .set_tls(args.tls_cert.clone(), args.tls_key.clone(), args.worker_ca.clone())
+        .map_err(Ending::usage)?;
+    Ok(config)
+}
+
+fn terms(args: &ServeArgs, config: &ServeConfig) -> Result<farm::Terms, Ending> {
     if !(1.0..=86_400.0).contains(&args.lease_seconds) {
         let message = "--lease-seconds must lie between 1 and 86400";
         return Err(Ending::usage(Failure::permanent(message)));
@@ -73,6 +100,8 @@ fn terms(args: &ServeArgs) -> Result<farm::Terms, Ending> {
         retry: RetryPolicy::default(),
         encoder_threads: 1,
         retention: (args.keep_days.max(0.0) * 86_400e6) as i64,
+        max_upload: config.max_upload(),
+        service: config.service(),
     })
 }
 

@@ -5,10 +5,11 @@ use super::signals::Stop;
 use crate::exit::{Ending, Exit};
 use crate::remote_source::RemoteSource;
 use crate::worker::{HttpDepot, Scratch, Slot, Worker};
-use crate::{clock, farm, paths};
+use crate::{client, clock, farm, paths};
 use reelmill_core::error::Failure;
 use reelmill_core::id::SessionId;
 use reelmill_media::tools::{ToolPaths, Tools};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +22,14 @@ pub(crate) async fn run(args: WorkArgs, common: &Common) -> Result<Exit, Ending>
     if let Some(warning) = tools.known_bad() {
         tracing::warn!("{warning}");
     }
-    let token = args.token.as_deref().or(common.api_key.as_deref());
-    let source = RemoteSource::new(&common.server, token).map_err(Ending::usage)?;
-    let depot = HttpDepot::new(&common.server, token).map_err(Ending::usage)?;
     let scratch =
         Scratch::claim(&args.scratch.clone().unwrap_or_else(|| paths::scratch().join("work")))?;
+    let token = args.token.as_deref().or(common.api_key.as_deref());
+    let name = args.name.clone().unwrap_or_else(farm::host_name);
+    let token = credential(scratch.path(), token, common, &name).await?;
+    let token = token.as_deref();
+    let source = RemoteSource::new(&common.server, token).map_err(Ending::usage)?;
+    let depot = HttpDepot::new(&common.server, token).map_err(Ending::usage)?;
     let encoders = farm::proven(&tools, &stop.now).await;
     if encoders.is_empty() {
         return Err(Failure::environment("no video encoder works on this machine")
@@ -38,7 +42,7 @@ pub(crate) async fn run(args: WorkArgs, common: &Common) -> Result<Exit, Ending>
         tools,
         id: scratch.worker(),
         session: SessionId(clock::fresh()),
-        name: args.name.clone().unwrap_or_else(farm::host_name),
+        name,
         encoders,
         scratch: scratch.path().to_owned(),
     });
@@ -48,4 +52,42 @@ pub(crate) async fn run(args: WorkArgs, common: &Common) -> Result<Exit, Ending>
         .await
         .map_err(|failure| Ending { exit: Exit::Unreachable, failure })?;
     Ok(Exit::Done)
+}
+
+/// What to show to the coordinator: the token, or, for one that enrols, the key
+/// that it brought, now or at an earlier start.
+async fn credential(
+    scratch: &Path,
+    token: Option<&str>,
+    common: &Common,
+    name: &str,
+) -> Result<Option<String>, Ending> {
+    let own = scratch.parent().unwrap_or(scratch).join("worker.key");
+    let kept = std::fs::read_to_string(&own).ok().map(|key| key.trim().to_owned());
+    let Some(token) = token else { return Ok(kept.filter(|key| !key.is_empty())) };
+    if !token.starts_with("rme_") {
+        return Ok(Some(token.to_owned()));
+    }
+    match client::admin::enrol(&common.server, token, name).await {
+        Ok(key) => {
+            keep(&own, &key).map_err(|e| Failure::io(format!("keep {}", own.display()), &e))?;
+            Ok(Some(key))
+        }
+        // A token works once: at a later start the key is there already.
+        Err(ending) => match kept {
+            Some(key) if !key.is_empty() => Ok(Some(key)),
+            _ => Err(ending),
+        },
+    }
+}
+
+/// Writes a secret that only its owner can read.
+fn keep(path: &Path, secret: &str) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    std::io::Write::write_all(&mut file, secret.as_bytes())?;
+    file.sync_all()
 }

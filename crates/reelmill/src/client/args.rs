@@ -3,6 +3,7 @@
 use clap::Args;
 use reelmill_core::container::Container;
 use reelmill_core::job::JobState;
+use reelmill_store::KeyRole;
 use std::path::PathBuf;
 
 /// `reelmill submit`.
@@ -134,6 +135,51 @@ pub(crate) struct RetryArgs {
     /// The job: its id, or the beginning of it.
     #[arg(value_name = "ID")]
     pub(crate) job: String,
+}
+
+/// `reelmill keys`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct KeysArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) what: KeysCommand,
+}
+
+/// What to do with keys.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a key; it is shown only once.
+    Create {
+        /// Whose it is: owns the jobs that are submitted with it.
+        name: String,
+        /// client, worker, admin; or enrol: a token with which one worker gets
+        /// a key of its own, within 15 minutes.
+        #[arg(long, value_name = "ROLE", default_value = "client", value_parser = role)]
+        role: KeyRole,
+        /// Seconds after which it ends by itself.
+        #[arg(long, value_name = "S")]
+        expires_in_seconds: Option<u64>,
+    },
+    /// List all keys.
+    List,
+    /// Revoke a key.
+    Revoke {
+        /// Its id: the part between the underscores.
+        id: String,
+    },
+}
+
+fn role(text: &str) -> Result<KeyRole, String> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned()))
+        .map_err(|_| "a role is client, worker, admin or enrol".to_owned())
+}
+
+/// `reelmill pause`, `resume` and `drain`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WhoArgs {
+    /// Only this worker, by its id or name; the whole queue when not given.
+    #[arg(long, value_name = "WORKER")]
+    pub(crate) worker: Option<String>,
 }
 
 /// `reelmill workers`.

@@ -123,7 +123,7 @@ pub(crate) async fn workers(_args: WorkersArgs, common: Common) -> u8 {
     conclude(or_interrupted(work).await, &common)
 }
 
-fn conclude(outcome: Result<Exit, Ending>, common: &Common) -> u8 {
+pub(super) fn conclude(outcome: Result<Exit, Ending>, common: &Common) -> u8 {
     match outcome {
         Ok(exit) => exit as u8,
         Err(ending) => {
@@ -133,7 +133,9 @@ fn conclude(outcome: Result<Exit, Ending>, common: &Common) -> u8 {
     }
 }
 
-async fn or_interrupted(work: impl Future<Output = Result<Exit, Ending>>) -> Result<Exit, Ending> {
+pub(super) async fn or_interrupted(
+    work: impl Future<Output = Result<Exit, Ending>>,
+) -> Result<Exit, Ending> {
     tokio::select! {
         outcome = work => outcome,
         () = interrupted() => Ok(Exit::Interrupted),
@@ -205,6 +207,8 @@ fn request(args: &SubmitArgs, name: String) -> JobRequest {
         max_retries: args.max_retries,
         priority: args.priority,
         labels: args.label.iter().cloned().collect(),
+        item: None,
+        facts: None,
     }
 }
 

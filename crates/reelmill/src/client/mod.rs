@@ -1,5 +1,6 @@
 //! The client: commands that talk to a coordinator.
 
+pub(crate) mod admin;
 pub(crate) mod args;
 pub(crate) mod calls;
 pub(crate) mod commands;

@@ -40,6 +40,7 @@ pub(super) fn workers(workers: &[WorkerView]) -> Vec<String> {
         let encoders = record.facts.encoders.iter().map(|proven| proven.encoder.to_string());
         let state = match record.state {
             WorkerState::Active => "active",
+            WorkerState::Paused => "paused",
             WorkerState::Draining => "draining",
             WorkerState::Gone => "gone",
         };
@@ -121,6 +122,8 @@ fn source(source: &Source) -> String {
             format!("{}, {}", clean(file_name), bytes(*count))
         }
         Source::Local { path } => clean(path),
+        Source::Url { url } => clean(crate::outside::shown(url).as_str()),
+        Source::Library { root, path } => clean(&format!("{root}:{path}")),
     }
 }
 

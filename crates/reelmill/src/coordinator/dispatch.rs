@@ -31,6 +31,8 @@ impl TaskSource for Coordinator {
     async fn join(&self, hello: &Hello) -> Result<Terms, SourceError> {
         self.free_earlier_runs(hello.facts.id, hello.session).await.map_err(away)?;
         let now = clock::now();
+        let known = self.store.worker_get(hello.facts.id).await.map_err(|e| away(e.into()))?;
+        let paused = known.is_some_and(|known| known.state == WorkerState::Paused);
         let record = WorkerRecord {
             facts: hello.facts.clone(),
             name: hello.name.clone(),
@@ -39,7 +41,7 @@ impl TaskSource for Coordinator {
             version: hello.version.clone(),
             started: now,
             seen: now,
-            state: WorkerState::Active,
+            state: if paused { WorkerState::Paused } else { WorkerState::Active },
             details: json!({}),
         };
         self.store.worker_put(&record).await.map_err(|e| away(e.into()))?;
@@ -169,6 +171,9 @@ impl Coordinator {
 
     async fn try_claim(&self, ask: &Ask) -> Result<Option<Assignment>, Failure> {
         let _one_at_a_time = self.claiming.lock().await;
+        if !self.hands_out_to(ask.facts.id).await? {
+            return Ok(None);
+        }
         let now = clock::now();
         let mut candidates = self.store.tasks_ready(now, LOOK_AHEAD).await?;
         while let Some(at) = pick(&candidates, &ask.facts, now) {

@@ -203,6 +203,7 @@ impl Coordinator {
         }
         for record in self.store.blobs_unreferenced(before, 1000).await? {
             self.drop_stored(record.blob.id).await?;
+            self.forget_upload(record.blob.id).await?;
         }
         Ok(())
     }

@@ -2,25 +2,39 @@
 //! (REST, gRPC, command line) is a thin layer over its methods.
 
 mod dispatch;
+mod engines;
+mod fetch;
+mod hooks;
 mod live;
 mod maintain;
 mod orders;
+mod service;
+mod stats;
 mod submit;
 mod uploads;
 mod view;
 
+pub(crate) use engines::{EngineView, Heartbeat};
+pub(crate) use hooks::NewWebhook;
+pub(crate) use service::{QueueState, Service};
+pub(crate) use stats::Stats;
 pub(crate) use submit::{Submission, USUAL_PRIORITY, no_job};
-pub(crate) use uploads::{UploadError, UploadState};
+pub(crate) use uploads::{NewUpload, UploadError, UploadState};
 pub(crate) use view::{ChunkView, JobView, WorkerView};
 
 use crate::clock;
+use crate::outside::Outside;
+use fetch::Fetches;
 use live::Live;
+use reelmill_core::error::Failure;
 use reelmill_core::lease::LeaseTerms;
 use reelmill_core::preset::Presets;
 use reelmill_core::retry::RetryPolicy;
 use reelmill_core::task::Rules;
+use reelmill_core::time::Timestamp;
 use reelmill_store::{BlobStore, Store};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
 
 /// How a coordinator behaves.
@@ -40,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) min_free: u64,
     /// How long a finished job and its output are kept, microseconds.
     pub(crate) retention: i64,
+    /// What users may make the server do beyond taking uploads.
+    pub(crate) service: Service,
 }
 
 /// Takes jobs, hands out tasks, keeps watch.
@@ -53,6 +69,18 @@ pub(crate) struct Coordinator {
     live: Live,
     /// One claim at a time, so that two slots never race for one candidate.
     claiming: Mutex<()>,
+    /// The way to what users name by URL.
+    outside: Result<Outside, Failure>,
+    /// Sources on their way.
+    fetches: Fetches,
+    /// One assignment to an engine at a time.
+    assigning: Mutex<()>,
+    /// One promise of space at a time.
+    promising: Mutex<()>,
+    /// One change of a webhook at a time.
+    hooking: Mutex<()>,
+    /// When it began.
+    started: Timestamp,
 }
 
 impl Coordinator {
@@ -62,6 +90,7 @@ impl Coordinator {
         blobs: Arc<dyn BlobStore>,
         settings: Settings,
     ) -> Arc<Self> {
+        let outside = Outside::new(&settings.service.allow);
         Arc::new(Self {
             store,
             blobs,
@@ -69,6 +98,12 @@ impl Coordinator {
             bell: Notify::new(),
             live: Live::default(),
             claiming: Mutex::new(()),
+            outside,
+            fetches: Fetches::default(),
+            assigning: Mutex::new(()),
+            promising: Mutex::new(()),
+            hooking: Mutex::new(()),
+            started: clock::now(),
         })
     }
 
@@ -80,6 +115,19 @@ impl Coordinator {
     /// The rows it works with.
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// The way to what users name by URL.
+    ///
+    /// # Errors
+    /// When HTTP could not be set up.
+    pub(crate) fn outside(&self) -> Result<&Outside, Failure> {
+        self.outside.as_ref().map_err(Clone::clone)
+    }
+
+    /// Waits until something may have changed, at most for `time`.
+    pub(crate) async fn stir(&self, time: Duration) {
+        let _ = tokio::time::timeout(time, self.bell.notified()).await;
     }
 
     /// How it behaves.

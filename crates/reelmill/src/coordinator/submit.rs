@@ -1,11 +1,13 @@
 //! Taking, cancelling and reopening jobs.
 
-use super::Coordinator;
+use super::fetch::is_remote;
+use super::{Coordinator, QueueState};
 use crate::clock;
 use reelmill_core::container::Container;
+use reelmill_core::dispatch::Dispatch;
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::id::{JobId, TaskId};
-use reelmill_core::job::{Job, JobState, Request, Source};
+use reelmill_core::job::{Item, Job, JobState, Request, Source};
 use reelmill_core::retry::RetryPolicy;
 use reelmill_core::task::{Task, TaskKind};
 use reelmill_store::{BlobRecord, BlobRole, JobFilter, NewJob, Submitted};
@@ -38,6 +40,10 @@ pub(crate) struct Submission {
     pub(crate) idempotency_key: Option<String>,
     /// Where the output is put together when it stays on this machine.
     pub(crate) stage_path: Option<String>,
+    /// What the client knows the source by.
+    pub(crate) item: Option<Item>,
+    /// What the dispatch protocol knows of it, if it comes by that.
+    pub(crate) dispatch: Option<Box<Dispatch>>,
 }
 
 /// Priority of a job that names none.
@@ -53,6 +59,14 @@ impl Coordinator {
             return Ok(job);
         }
         let request = self.request(&submission)?;
+        if submission.dispatch.is_none() {
+            self.check_source(&submission.source)?;
+        }
+        if self.queue_state().await? == QueueState::Draining {
+            return Err(Failure::transient("this server takes no new jobs now: it is draining")
+                .advise("try another server, or later"));
+        }
+        let remote = is_remote(&submission.source);
         let now = clock::now();
         let id = JobId(clock::fresh());
         let job = Job {
@@ -66,16 +80,22 @@ impl Coordinator {
             labels: submission.labels,
             source: submission.source,
             request,
-            state: JobState::Queued,
+            state: if remote { JobState::Uploading } else { JobState::Queued },
             generation: 0,
             stage: 0,
             media: None,
             encoder_pin: None,
             output: None,
             failure: None,
+            item: submission.item,
+            dispatch: submission.dispatch,
         };
         let analyse = TaskId { job: id, generation: 0, number: 0 };
-        let tasks = vec![Task::new(analyse, TaskKind::Analyse, 0, now)];
+        let tasks = match remote {
+            // What is to be done with it is known when it is here.
+            true => Vec::new(),
+            false => vec![Task::new(analyse, TaskKind::Analyse, 0, now)],
+        };
         let new = NewJob { job: job.clone(), idempotency_key: submission.idempotency_key, tasks };
         let submitted = self.store.job_submit(new).await?;
         self.bell.notify_waiters();
@@ -137,6 +157,7 @@ impl Coordinator {
         {
             let record = BlobRecord { job: Some(job.id), role: BlobRole::Source, ..record };
             self.store.blob_put(&record).await?;
+            self.forget_upload(*blob).await?;
         }
         Ok(())
     }
@@ -235,6 +256,17 @@ impl Coordinator {
                 job.state.label()
             );
             return Err(Failure::permanent(message));
+        }
+        if let Some(dispatch) = &job.dispatch
+            && is_remote(&job.source)
+        {
+            return self.retry_dispatched(&job, dispatch).await;
+        }
+        if is_remote(&job.source) {
+            return Err(Failure::permanent(
+                "the job's source never arrived: there is nothing to go on with",
+            )
+            .advise("submit it again"));
         }
         let job = self.store.job_reopen(id, clock::now()).await?;
         self.bell.notify_waiters();

@@ -6,6 +6,7 @@ use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::id::BlobId;
 use reelmill_core::task::BlobRef;
 use reelmill_store::{BlobError, BlobRecord, BlobRole, BlobUpload, StoreError};
+use serde::{Deserialize, Serialize};
 
 /// An upload as its sender sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,33 +72,158 @@ impl UploadTurn {
     }
 }
 
+/// An upload to begin.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NewUpload {
+    /// Bytes to come.
+    pub(crate) length: u64,
+    /// Who sends them.
+    pub(crate) owner: Option<String>,
+    /// What the file is called where it comes from.
+    pub(crate) name: Option<String>,
+}
+
+/// What is kept of an upload until a job has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    length: u64,
+    owner: Option<String>,
+    /// All bytes are here.
+    #[serde(default)]
+    finished: bool,
+}
+
+/// Where what is kept of all uploads begins.
+const KEPT: &str = "upload:";
+
 fn meta_key(id: BlobId) -> String {
-    format!("upload:{id}")
+    format!("{KEPT}{id}")
+}
+
+fn read_kept(text: &str) -> Option<Kept> {
+    // Before there were owners, only the length was kept.
+    let old = || Some(Kept { length: text.parse().ok()?, owner: None, finished: false });
+    serde_json::from_str(text).ok().or_else(old)
 }
 
 impl Coordinator {
-    /// Begins an upload of `length` bytes.
+    /// Begins an upload. Its space is promised to it until it has ended.
     ///
     /// # Errors
-    /// When it is too large or would not leave enough space free.
-    pub(crate) async fn upload_begin(&self, length: u64) -> Result<BlobId, Failure> {
+    /// When it is empty, too large, of a kind that is not taken, more than its
+    /// owner may keep, or would not leave enough space free.
+    pub(crate) async fn upload_begin(&self, new: NewUpload) -> Result<BlobId, Failure> {
+        let length = new.length;
         if length == 0 {
             return Err(Failure::input("the file is empty"));
+        }
+        if let Some(name) = &new.name {
+            self.check_kind(name)?;
         }
         if length > self.settings.max_upload {
             let most = self.settings.max_upload;
             let message = format!("{length} bytes are more than this server takes ({most})");
             return Err(Failure::new(FailureClass::Permanent, message));
         }
+        // Two that come at once must not be promised the same space.
+        let _one_at_a_time = self.promising.lock().await;
+        self.check_quota(new.owner.as_deref(), length).await?;
         self.check_space(length).await?;
         let id = BlobId(clock::fresh());
-        self.store.meta_put(&meta_key(id), Some(&length.to_string())).await?;
+        self.keep_upload(id, &Kept { length, owner: new.owner, finished: false }).await?;
         self.blobs.upload(id).await?.sync().await?;
         Ok(id)
     }
 
-    async fn check_space(&self, wanted: u64) -> Result<(), Failure> {
+    async fn keep_upload(&self, id: BlobId, kept: &Kept) -> Result<(), Failure> {
+        let text = serde_json::to_string(kept)
+            .map_err(|error| Failure::environment(format!("cannot keep an upload: {error}")))?;
+        Ok(self.store.meta_put(&meta_key(id), Some(&text)).await?)
+    }
+
+    async fn kept_upload(&self, id: BlobId) -> Result<Option<Kept>, Failure> {
+        let text = self.store.meta_get(&meta_key(id)).await?;
+        Ok(text.as_deref().and_then(read_kept))
+    }
+
+    /// Nothing more is to be kept of an upload: a job has it, or it is gone.
+    pub(super) async fn forget_upload(&self, id: BlobId) -> Result<(), Failure> {
+        Ok(self.store.meta_put(&meta_key(id), None).await?)
+    }
+
+    /// All uploads that no job has yet.
+    async fn uploads_kept(&self) -> Result<Vec<(BlobId, Kept)>, Failure> {
+        let rows = self.store.meta_list(KEPT).await?;
+        let read = |(key, text): (String, String)| {
+            Some((key.strip_prefix(KEPT)?.parse().ok()?, read_kept(&text)?))
+        };
+        Ok(rows.into_iter().filter_map(read).collect())
+    }
+
+    /// Whose an upload is. `None` when there is no such upload.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn upload_owner(&self, id: BlobId) -> Result<Option<Option<String>>, Failure> {
+        if let Some(kept) = self.kept_upload(id).await? {
+            return Ok(Some(kept.owner));
+        }
+        let Some(record) = self.store.blob_get(id).await? else { return Ok(None) };
+        match record.job {
+            Some(job) => Ok(self.job(job).await?.map(|job| job.owner)),
+            None => Ok(Some(None)),
+        }
+    }
+
+    /// Whether a file called `name` is of a kind that this server takes.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(crate) fn check_kind(&self, name: &str) -> Result<(), Failure> {
+        let accept = &self.settings.service.accept;
+        let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_lowercase());
+        if accept.is_empty() || ending.is_some_and(|ending| accept.contains(&ending)) {
+            return Ok(());
+        }
+        Err(Failure::input(format!("this server does not take files like '{name}'"))
+            .advise(format!("it takes: {}", accept.join(", "))))
+    }
+
+    async fn check_quota(&self, owner: Option<&str>, wanted: u64) -> Result<(), Failure> {
+        let (Some(quota), Some(owner)) = (self.settings.service.quota, owner) else {
+            return Ok(());
+        };
+        let open = self.uploads_kept().await?.into_iter();
+        let open = open.filter(|(_, kept)| kept.owner.as_deref() == Some(owner));
+        let open: u64 = open.map(|(_, kept)| kept.length).sum();
+        let used = self.store.owner_bytes(owner).await?.saturating_add(open);
+        if used.saturating_add(wanted) <= quota {
+            return Ok(());
+        }
+        let message =
+            format!("'{owner}' keeps {used} of {quota} bytes here: too many for {wanted} more");
+        Err(Failure::new(FailureClass::NoSpace, message)
+            .advise("fetch what is done and let it go, or ask the operator for more"))
+    }
+
+    /// Bytes that are promised to uploads and have not come yet.
+    ///
+    /// # Errors
+    /// When storage fails.
+    pub(crate) async fn promised(&self) -> Result<u64, Failure> {
+        let mut promised = 0u64;
+        for (id, kept) in self.uploads_kept().await? {
+            if !kept.finished {
+                let here = self.blobs.upload_len(id).await?.unwrap_or(0);
+                promised = promised.saturating_add(kept.length.saturating_sub(here));
+            }
+        }
+        Ok(promised)
+    }
+
+    pub(super) async fn check_space(&self, wanted: u64) -> Result<(), Failure> {
         let free = self.blobs.space().await?.unwrap_or(u64::MAX);
+        let free = free.saturating_sub(self.promised().await?);
         if free >= wanted.saturating_add(self.settings.min_free) {
             return Ok(());
         }
@@ -112,8 +238,7 @@ impl Coordinator {
             let length = record.blob.bytes;
             return Ok(UploadState { offset: length, length });
         }
-        let length = self.store.meta_get(&meta_key(id)).await?;
-        let length = length.and_then(|text| text.parse().ok()).ok_or(UploadError::Unknown)?;
+        let length = self.kept_upload(id).await?.ok_or(UploadError::Unknown)?.length;
         let offset = match self.blobs.upload_len(id).await? {
             Some(offset) => offset,
             None => self.blobs.len(id).await?.ok_or(UploadError::Unknown)?,
@@ -162,7 +287,9 @@ impl Coordinator {
         let role = BlobRole::Upload;
         let record = BlobRecord { blob: blob.clone(), created: clock::now(), job: None, role };
         self.store.blob_put(&record).await?;
-        self.store.meta_put(&meta_key(id), None).await?;
+        if let Some(kept) = self.kept_upload(id).await? {
+            self.keep_upload(id, &Kept { finished: true, ..kept }).await?;
+        }
         Ok(blob)
     }
 

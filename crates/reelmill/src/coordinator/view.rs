@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// A job with everything worth showing of its progress.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct JobView {
     /// The job.
     #[serde(flatten)]
@@ -37,7 +37,7 @@ pub(crate) struct JobView {
 }
 
 /// A task of a job.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct ChunkView {
     /// Its number in the plan.
     pub(crate) task: u32,
@@ -62,7 +62,7 @@ pub(crate) struct ChunkView {
 }
 
 /// A worker.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct WorkerView {
     /// The stored record.
     #[serde(flatten)]
@@ -140,7 +140,11 @@ impl Coordinator {
         }
     }
 
-    async fn worker_names(&self) -> Result<HashMap<WorkerId, String>, Failure> {
+    /// What people call each worker.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn worker_names(&self) -> Result<HashMap<WorkerId, String>, Failure> {
         let workers = self.store.worker_list().await?;
         Ok(workers.into_iter().map(|worker| (worker.facts.id, worker.name)).collect())
     }

@@ -45,6 +45,9 @@ impl Depot for LocalDepot {
         match &assignment.source {
             Source::Upload { blob, .. } => self.path(*blob, "the source").await,
             Source::Local { path } => Ok(PathBuf::from(path)),
+            Source::Url { .. } | Source::Library { .. } => {
+                Err(Failure::environment("the source has not arrived yet"))
+            }
         }
     }
 

@@ -78,7 +78,7 @@ async fn what_is_wrong_before_anything_is_sent_has_its_own_codes() {
     assert_eq!(submit(&[text(&film), "--preset", "h264", "--format", "webm"], &here).await, 2);
     assert_eq!(farm.coordinator.blobs().uploads().await.unwrap(), [], "nothing was uploaded");
     assert_eq!(farm.coordinator.blobs().list().await.unwrap(), [], "nothing was uploaded");
-    assert_eq!(submit(&[text(&film)], &common("https://x")).await, 2);
+    assert_eq!(submit(&[text(&film)], &common("ftp://x")).await, 2);
     server.stop.cancel();
     server.ended.await.unwrap();
     assert_eq!(submit(&[text(&film)], &here).await, 4);

@@ -2,7 +2,7 @@
 
 use crate::api::{ApiState, Auth, router, serve};
 use crate::clock;
-use crate::coordinator::{Coordinator, Settings, Submission, USUAL_PRIORITY};
+use crate::coordinator::{Coordinator, NewUpload, Service, Settings, Submission, USUAL_PRIORITY};
 use crate::task_source::{Ask, Assignment, Done, Hello, Order, Report, Standing, TaskSource};
 use reelmill_core::check::{Check, Verdict};
 use reelmill_core::chunk::{ByteRange, Chunk};
@@ -44,6 +44,7 @@ pub(crate) fn settings() -> Settings {
         max_upload: 1 << 30,
         min_free: 0,
         retention: i64::MAX,
+        service: Service::default(),
     }
 }
 
@@ -68,7 +69,8 @@ impl Farm {
 
     /// A finished upload of `bytes`.
     pub(crate) async fn upload(&self, bytes: &[u8]) -> BlobRef {
-        let id = self.coordinator.upload_begin(bytes.len() as u64).await.unwrap();
+        let new = NewUpload { length: bytes.len() as u64, ..NewUpload::default() };
+        let id = self.coordinator.upload_begin(new).await.unwrap();
         let mut turn = self.coordinator.upload_turn(id, 0).await.unwrap();
         turn.append(bytes).await.unwrap();
         turn.close().await.unwrap();
@@ -96,6 +98,8 @@ impl Farm {
             labels: BTreeMap::new(),
             idempotency_key: None,
             stage_path: None,
+            item: None,
+            dispatch: None,
         };
         self.coordinator.submit(submission).await.unwrap()
     }
@@ -283,7 +287,7 @@ impl Served {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = router(ApiState { coordinator: farm.coordinator.clone(), auth });
         let stop = CancellationToken::new();
-        let serving = serve(listener, router, stop.clone());
+        let serving = serve(listener, router, None, stop.clone());
         let ended = tokio::spawn(async move { serving.await.unwrap() });
         Self { url, stop, ended }
     }

@@ -4,6 +4,8 @@ mod access;
 mod bytes;
 mod commands;
 mod connections;
+mod dispatch;
+mod document;
 pub(crate) mod farm;
 mod jobs;
 pub(crate) mod proxy;
