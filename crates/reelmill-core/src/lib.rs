@@ -9,6 +9,7 @@ pub mod chunk;
 pub mod container;
 pub mod dispatch;
 pub mod dolby;
+pub mod cut;
 pub mod encoder;
 pub mod error;
 pub mod id;

@@ -1,7 +1,8 @@
 //! Plans: the immutable list of what is done for one job, and why.
 
-use crate::chunk::{ByteRange, Chunk, ChunkLength, MIN_AUTO_SECONDS, cut};
+use crate::chunk::{ByteRange, Chunk};
 use crate::container::Container;
+use crate::cut::{ChunkLength, MIN_AUTO_SECONDS, cut};
 use crate::encoder::{VideoEncoder, subsampled};
 use crate::error::Failure;
 use crate::media::{Colour, FieldOrder, Hdr, MediaInfo, Stream, VideoInfo};

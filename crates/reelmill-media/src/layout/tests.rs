@@ -5,7 +5,8 @@ use crate::fixture;
 use crate::packets;
 use crate::probe::probe;
 use proptest::prelude::*;
-use reelmill_core::chunk::{Chunk, ChunkLength, cut, slice};
+use reelmill_core::chunk::{Chunk, slice};
+use reelmill_core::cut::{ChunkLength, cut};
 use std::io::Write as _;
 use tokio_util::sync::CancellationToken;
 
