@@ -33,7 +33,33 @@ struct Measured<'a> {
     media: MediaInfo,
 }
 
-/// Checks the output at `out` against its plan, its source and its parts.
+/// What an output is measured against: found without the output, so that it
+/// can be while that is still being put together.
+#[derive(Debug)]
+pub struct Expected {
+    source: Listing,
+    packets: Vec<String>,
+}
+
+/// Lists the packets of the source and of the video parts.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub async fn expect(
+    tools: &Tools,
+    assembly: Assembly<'_>,
+    cancel: &CancellationToken,
+) -> Result<Expected, Failure> {
+    let list_path = write_list(assembly, "verify.ffconcat").await?;
+    let codec = assembly.plan.video.encode.encoder.codec();
+    let (source, packets) = tokio::try_join!(
+        list(tools, source_input(assembly.source), "", cancel),
+        hashes::packet_hashes(tools, concat_input(&list_path), codec, cancel),
+    )?;
+    Ok(Expected { source, packets })
+}
+
+/// Checks the output at `out` against its plan and what is `expected`.
 ///
 /// `digests` are the parameter-set digests of the video parts, in order, as
 /// their encoding told. A verdict that does not pass is an answer, not an error.
@@ -43,31 +69,36 @@ struct Measured<'a> {
 pub async fn verify(
     tools: &Tools,
     assembly: Assembly<'_>,
+    expected: Expected,
     digests: &[String],
     out: &Path,
     cancel: &CancellationToken,
 ) -> Result<Verdict, Failure> {
-    let list_path = write_list(assembly, "verify.ffconcat").await?;
     let codec = assembly.plan.video.encode.encoder.codec();
-    let (media, output, source, have, want) = tokio::try_join!(
+    let (media, output, have) = tokio::try_join!(
         probe(tools, out, cancel),
         list(tools, source_input(out), "", cancel),
-        list(tools, source_input(assembly.source), "", cancel),
         hashes::packet_hashes(tools, source_input(out), codec, cancel),
-        hashes::packet_hashes(tools, concat_input(&list_path), codec, cancel),
     )?;
+    let Expected { source, packets } = expected;
     let planned = assembly.frames();
     let counts = part_sizes(&assembly, planned.len());
     let measured = Measured { assembly, planned, counts, source, output, media };
     let mut checks = vec![
         measured.frame_times(),
         check::parameter_sets(digests.iter().map(String::as_str)),
-        check::packets(&split(&want, &measured.counts), &have),
+        check::packets(&split(&packets, &measured.counts), &have),
     ];
-    let seams = seams::decode(tools, &measured, out, cancel).await?;
+    let samples = seams::samples(&measured);
+    let chosen = samples.as_deref().unwrap_or_default();
+    let (seams, wanted, sound) = tokio::try_join!(
+        seams::decode(tools, &measured, samples.as_deref(), out, cancel),
+        pictures::of_source(tools, &measured, chosen, cancel),
+        sound::checks(tools, &measured, cancel),
+    )?;
     checks.push(seams.check());
-    checks.push(pictures::compare(tools, &measured, &seams, cancel).await?);
-    checks.extend(sound::checks(tools, &measured, cancel).await?);
+    checks.push(pictures::compare(tools, &measured, &seams, wanted, cancel).await?);
+    checks.extend(sound);
     checks.extend(streams::checks(&measured));
     checks.push(measured.duration());
     Ok(Verdict { checks })

@@ -31,19 +31,19 @@ pub(super) struct Thumbs {
 }
 
 /// Decodes the first video stream of `input` to small pictures with times in
-/// ticks of `base`; ends at the first error.
+/// ticks of `base`; ends at the first error. The times pass through the file
+/// `times`.
 pub(super) async fn thumbs(
     tools: &Tools,
     input: Args,
     base: TimeBase,
-    scratch: &Path,
+    times: &Path,
     cancel: &CancellationToken,
 ) -> Result<Thumbs, Failure> {
-    let times = scratch.join("pictures.txt");
-    let args = args::small_pictures(input, base, &times);
+    let args = args::small_pictures(input, base, times);
     let command = ToolCommand::new(&tools.ffmpeg).args(args).stall_after(STALL);
     let output = command.run(cancel).await?;
-    let text = tokio::fs::read_to_string(&times)
+    let text = tokio::fs::read_to_string(times)
         .await
         .map_err(|error| Failure::io(format_args!("read {}", times.display()), &error))?;
     let pts = text.lines().filter(|line| !line.starts_with('#'));
@@ -52,26 +52,56 @@ pub(super) async fn thumbs(
     Ok(Thumbs { pictures: pts.zip(pictures).collect(), errors: output.stderr })
 }
 
+/// Pictures of the source for the `samples`, by part: all that are keyframes
+/// there, and of the others some, those that are reached soonest.
+pub(super) async fn of_source(
+    tools: &Tools,
+    measured: &Measured<'_>,
+    samples: &[Sample],
+    cancel: &CancellationToken,
+) -> Result<Wanted, Failure> {
+    let quick = key_pictures(tools, measured, samples, cancel).await?;
+    let mut unknown: Vec<Sample> =
+        samples.iter().filter(|sample| !quick.contains_key(&sample.part)).copied().collect();
+    unknown.sort_by_key(|sample| measured.way_to(*sample));
+    unknown.truncate((measured.counts.len() / 8).clamp(SINGLE_LEAST, SINGLE_MOST));
+    let mut exact = BTreeMap::new();
+    for sample in unknown {
+        if let Some(picture) = single(tools, measured, sample, cancel).await? {
+            exact.insert(sample.part, picture);
+        }
+    }
+    Ok(Wanted { quick, exact })
+}
+
+/// Pictures of the source, by part.
+pub(super) struct Wanted {
+    /// Made by decoding a keyframe alone, which some streams do not allow.
+    quick: BTreeMap<usize, Thumb>,
+    /// Decoded as the encoder's input was.
+    exact: BTreeMap<usize, Thumb>,
+}
+
 /// Compares a picture of each part with the source's picture of that time.
 pub(super) async fn compare(
     tools: &Tools,
     measured: &Measured<'_>,
     seams: &Seams,
+    wanted: Wanted,
     cancel: &CancellationToken,
 ) -> Result<Check, Failure> {
-    let quick = key_pictures(tools, measured, &seams.samples, cancel).await?;
     let mut distances: Vec<(usize, f64)> = Vec::new();
-    let (mut doubtful, mut unknown) = (Vec::new(), Vec::new());
+    let mut doubtful = Vec::new();
     for (sample, have) in seams.shown() {
-        match quick.get(&sample.part).map(|want| distance(want, have)) {
-            Some(off) if off <= MAX_DISTANCE => distances.push((sample.part, off)),
-            Some(_) => doubtful.push((sample, have)),
-            None => unknown.push((sample, have)),
+        let quick = wanted.quick.get(&sample.part).map(|want| distance(want, have));
+        match (quick, wanted.exact.get(&sample.part)) {
+            (Some(off), _) if off <= MAX_DISTANCE => distances.push((sample.part, off)),
+            (Some(_), _) => doubtful.push((sample, have)),
+            (None, Some(want)) => distances.push((sample.part, distance(want, have))),
+            (None, None) => {}
         }
     }
-    let some = (measured.counts.len() / 8).clamp(SINGLE_LEAST, SINGLE_MOST);
-    let singly = spread(&doubtful, SINGLE_MOST).chain(spread(&unknown, some));
-    for (sample, have) in singly.collect::<Vec<_>>() {
+    for (sample, have) in spread(&doubtful, SINGLE_MOST).collect::<Vec<_>>() {
         if let Some(want) = single(tools, measured, sample, cancel).await? {
             distances.push((sample.part, distance(&want, have)));
         }
@@ -120,7 +150,10 @@ async fn key_pictures(
     let copied = ToolCommand::new(&tools.ffmpeg).args(args).stall_after(STALL).run(cancel).await;
     let base = measured.time_base();
     let found = match copied {
-        Ok(_) => thumbs(tools, own_input(&file), base, assembly.scratch, cancel).await,
+        Ok(_) => {
+            let times = assembly.scratch.join("keys.txt");
+            thumbs(tools, own_input(&file), base, &times, cancel).await
+        }
         Err(failure) => Err(failure),
     };
     crate::encode::remove(&file).await?;
@@ -155,6 +188,13 @@ async fn single(
 }
 
 impl Measured<'_> {
+    /// Ticks of the source that are decoded to reach a sample.
+    fn way_to(&self, sample: Sample) -> u64 {
+        let chunk = self.assembly.plan.chunks().get(sample.part);
+        let from = chunk.and_then(|chunk| chunk.prerolls.first().copied());
+        sample.tick.abs_diff(from.or_else(|| self.planned.first().copied()).unwrap_or(0))
+    }
+
     /// Whether the source's picture is turned or mirrored for showing.
     fn turned(&self) -> bool {
         self.assembly.media.video().is_some_and(|(stream, info)| {

@@ -60,26 +60,38 @@ impl Seams {
     }
 }
 
+/// The pictures to compare, one of each part; or why the output has no parts
+/// to take them from.
+pub(super) fn samples(measured: &Measured<'_>) -> Result<Vec<Sample>, String> {
+    let video = measured.output.streams.get(&0).ok_or("the output has no video")?;
+    let starts = first_packets(&measured.counts);
+    if starts.last().is_none_or(|last| *last >= video.packets.len()) {
+        return Err("the output has too few frames".into());
+    }
+    if let Some(part) = starts.iter().position(|start| !video.packets[*start].key) {
+        return Err(format!("part {part} does not start with a keyframe"));
+    }
+    Ok(samples::choose(measured, video, &starts))
+}
+
 /// Decodes the output from the last keyframe before every seam to a few frames
-/// after it.
+/// after it, and the pictures of `samples`.
 pub(super) async fn decode(
     tools: &Tools,
     measured: &Measured<'_>,
+    samples: Result<&[Sample], &String>,
     out: &Path,
     cancel: &CancellationToken,
 ) -> Result<Seams, Failure> {
+    let samples = match samples {
+        Ok(samples) => samples.to_vec(),
+        Err(why) => return Ok(Seams::failed(why)),
+    };
     let Some(video) = measured.output.streams.get(&0) else {
         return Ok(Seams::failed("the output has no video"));
     };
     let starts = first_packets(&measured.counts);
-    if starts.last().is_none_or(|last| *last >= video.packets.len()) {
-        return Ok(Seams::failed("the output has too few frames"));
-    }
     let keys: Vec<bool> = video.packets.iter().map(|packet| packet.key).collect();
-    if let Some(part) = starts.iter().position(|start| !keys[*start]) {
-        return Ok(Seams::failed(&format!("part {part} does not start with a keyframe")));
-    }
-    let samples = samples::choose(measured, video, &starts);
     let chosen: Vec<usize> = samples.iter().map(|sample| sample.output_packet).collect();
     let ranges = around_seams(&keys, &starts, &chosen);
     let scratch = measured.assembly.scratch;
@@ -149,7 +161,8 @@ async fn decode_group(
         seams.wrong = Some("the output's video has no time base".into());
         return Ok(());
     };
-    let found = match thumbs(tools, own_input(file), base, scratch, cancel).await {
+    let found = match thumbs(tools, own_input(file), base, &scratch.join("seams.txt"), cancel).await
+    {
         Ok(found) => found,
         Err(failure) if decodes_badly(&failure) => {
             seams.wrong = Some(format!("decoding failed: {}", failure.message));

@@ -15,7 +15,7 @@ use reelmill_media::packets::index;
 use reelmill_media::probe::probe;
 use reelmill_media::stitch::{Assembly, Parts, stitch};
 use reelmill_media::tools::{ToolPaths, Tools};
-use reelmill_media::verify::verify;
+use reelmill_media::verify::{expect, verify};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -176,7 +176,9 @@ impl Conversion {
 
     /// Verifies the output.
     pub(crate) async fn verify(&self) -> Result<Verdict, Failure> {
-        verify(&self.tools, self.assembly(), &self.digests, &self.out, &self.cancel).await
+        let expected = expect(&self.tools, self.assembly(), &self.cancel).await?;
+        let (tools, cancel) = (&self.tools, &self.cancel);
+        verify(tools, self.assembly(), expected, &self.digests, &self.out, cancel).await
     }
 
     /// Whether the output shows the source's frames at their times, judged

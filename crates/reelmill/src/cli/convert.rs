@@ -21,6 +21,7 @@ use reelmill_core::lease::LeaseTerms;
 use reelmill_core::media::MediaInfo;
 use reelmill_core::preset::Preset;
 use reelmill_core::retry::RetryPolicy;
+use reelmill_core::schedule::ProvenEncoder;
 use reelmill_media::probe::probe;
 use reelmill_media::tools::{ToolPaths, Tools};
 use std::collections::BTreeMap;
@@ -81,11 +82,17 @@ impl One<'_> {
         let begun = Instant::now();
         let (container, output) = self.output()?;
         let preset = resolve(&self.args.encode, container)?;
-        let media = check_input(self.tools, self.input, &self.stop.now).await?;
+        // The trial of the encoder needs as long as the probe; let them share the wait.
+        let encoder = preset.video.encoder;
+        let (media, encoders) = tokio::join!(
+            check_input(self.tools, self.input, &self.stop.now),
+            farm::proven_one(self.tools, encoder, &self.stop.now),
+        );
+        let media = media?;
         check_output(self.input, &output, self.args.overwrite)?;
         let place = self.scratch.join(resume_key(self.input, &output, &preset, &self.args.encode)?);
         let staged = staged_path(&output);
-        let done = self.run_job(&place, &staged, container, &media).await;
+        let done = self.run_job(&place, &staged, container, (&media, encoders)).await;
         match done {
             Ok(job) => {
                 publish(&staged, &output, self.args.overwrite)?;
@@ -133,7 +140,7 @@ impl One<'_> {
         place: &Path,
         staged: &Path,
         container: Option<Container>,
-        media: &MediaInfo,
+        (media, encoders): (&MediaInfo, Vec<ProvenEncoder>),
     ) -> Result<Job, Ending> {
         let slots = self.slots(media);
         let terms = farm::Terms {
@@ -149,7 +156,6 @@ impl One<'_> {
         coordinator.recover(&[own]).await?;
         let job = self.submit(&coordinator, staged, container).await?;
         let encoder = job.request.preset.video.encoder;
-        let encoders = farm::proven_one(self.tools, encoder, &self.stop.now).await;
         if encoders.is_empty() && !self.stop.drain.is_cancelled() {
             let message = format!("the {encoder} encoder does not work on this machine");
             return Err(Failure::environment(message)
@@ -237,6 +243,7 @@ impl One<'_> {
     async fn follow(&self, coordinator: &Coordinator, job: &Job) -> Result<Job, Ending> {
         let mut display = Display::new(self.common.json, self.common.quiet);
         loop {
+            let changed = coordinator.changed();
             let job = coordinator.find(&job.id.to_string()).await?;
             let view = coordinator.view(job).await?;
             display.show(&view);
@@ -250,6 +257,7 @@ impl One<'_> {
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
+                () = changed => {}
                 () = self.stop.drain.cancelled() => {}
             }
         }

@@ -130,6 +130,11 @@ impl Coordinator {
         let _ = tokio::time::timeout(time, self.bell.notified()).await;
     }
 
+    /// Returns once a task or job has changed after this call.
+    pub(crate) fn changed(&self) -> impl Future<Output = ()> {
+        self.bell.notified()
+    }
+
     /// How it behaves.
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings

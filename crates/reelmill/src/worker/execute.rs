@@ -11,7 +11,7 @@ use reelmill_core::plan::{PlanLimits, SourceFacts, plan};
 use reelmill_core::task::{Encoded, Finished, TaskResult, Work};
 use reelmill_media::encode::{EncodedFile, Source, VideoJob, encode_chunk, encode_video};
 use reelmill_media::stitch::{Assembly, Parts, stitch};
-use reelmill_media::verify::verify;
+use reelmill_media::verify::{expect, verify};
 use reelmill_media::{audio, layout, packets, probe};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -198,11 +198,15 @@ impl Attempt<'_> {
             scratch: self.scratch,
         };
         let told = |_| self.meter.tick();
-        stitch(tools, assembly, out, &told, self.cancel).await?;
+        let ((), expected) = tokio::try_join!(
+            stitch(tools, assembly, out, &told, self.cancel),
+            self.ticking(Box::pin(expect(tools, assembly, self.cancel))),
+        )?;
         let extradata: Vec<String> =
             order.video.iter().map(|part| part.extradata.clone()).collect();
-        let verdict =
-            self.ticking(Box::pin(verify(tools, assembly, &extradata, out, self.cancel))).await?;
+        let verdict = self
+            .ticking(Box::pin(verify(tools, assembly, expected, &extradata, out, self.cancel)))
+            .await?;
         if !verdict.passed() {
             let message = format!("the output was refused: {}", verdict.complaint());
             return Err(Failure::permanent(message)
