@@ -7,9 +7,9 @@
 pub mod check;
 pub mod chunk;
 pub mod container;
+pub mod cut;
 pub mod dispatch;
 pub mod dolby;
-pub mod cut;
 pub mod encoder;
 pub mod error;
 pub mod id;
