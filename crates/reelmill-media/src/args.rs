@@ -20,11 +20,18 @@ pub use stitch::{
 };
 pub use video::{VideoArgs, chunk, lead_in, whole};
 
+use crate::probe::file_url;
+use crate::sandbox::Access;
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
-/// An argument vector in the making.
+/// An argument vector in the making, and the files that it names: these, and
+/// no others, the tool will be able to open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Args(Vec<OsString>);
+pub struct Args {
+    words: Vec<OsString>,
+    access: Access,
+}
 
 impl Args {
     /// None yet.
@@ -36,7 +43,7 @@ impl Args {
     /// With one more argument.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
-        self.0.push(arg.as_ref().to_owned());
+        self.words.push(arg.as_ref().to_owned());
         self
     }
 
@@ -62,7 +69,7 @@ impl Args {
         I: IntoIterator<Item = S>,
         S: AsRef<OsStr>,
     {
-        self.0.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.words.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
@@ -71,14 +78,50 @@ impl Args {
     pub fn words(self, text: &str) -> Self {
         self.args(text.split_whitespace())
     }
-}
 
-impl IntoIterator for Args {
-    type Item = OsString;
-    type IntoIter = std::vec::IntoIter<OsString>;
+    /// With the arguments and files of another.
+    #[must_use]
+    pub fn join(mut self, other: Self) -> Self {
+        self.words.extend(other.words);
+        self.access.join(other.access);
+        self
+    }
 
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+    /// With the file `path` as input.
+    #[must_use]
+    pub fn open(self, path: &Path) -> Self {
+        self.option("-i", file_url(path)).reads(path)
+    }
+
+    /// With the file `path` as output.
+    #[must_use]
+    pub fn write(self, path: &Path) -> Self {
+        self.arg(file_url(path)).writes(path)
+    }
+
+    /// Allowed to read `path`, which some argument names in its own way.
+    #[must_use]
+    pub fn reads(mut self, path: &Path) -> Self {
+        self.access.read(path);
+        self
+    }
+
+    /// Allowed to write `path`, which some argument names in its own way.
+    #[must_use]
+    pub fn writes(mut self, path: &Path) -> Self {
+        self.access.write(path);
+        self
+    }
+
+    /// The arguments.
+    #[must_use]
+    pub fn as_slice(&self) -> &[OsString] {
+        &self.words
+    }
+
+    /// The arguments, and the files.
+    pub(crate) fn into_parts(self) -> (Vec<OsString>, Access) {
+        (self.words, self.access)
     }
 }
 

@@ -4,7 +4,6 @@ use crate::args::{self, AudioTrack, audio_input};
 use crate::encode::{OnProgress, Source, refuse_read_error, remove, run};
 use crate::listing::list;
 use crate::probe::probe;
-use crate::process::ToolCommand;
 use crate::tools::Tools;
 use reelmill_core::error::Failure;
 use reelmill_core::media::{AudioInfo, MediaInfo, StreamKind};
@@ -30,7 +29,7 @@ pub async fn encode_audio(
     let media = probe(tools, source.path, cancel).await?;
     let tracks = encoded(tracks, &media)?;
     let args = args::audio(source.path, source.start_micros, &tracks, out);
-    let command = ToolCommand::new(&tools.ffmpeg).args(args);
+    let command = tools.ffmpeg(args);
     let output = run(command, on_progress, cancel).await?;
     refuse_read_error(&output)?;
     let listing = list(tools, audio_input(out), "a", cancel).await?;

@@ -1,6 +1,7 @@
 //! Proves which encoders work on this machine, and which build each is.
 
-use crate::process::{ToolCommand, ToolOutput};
+use crate::args::Args;
+use crate::process::ToolOutput;
 use crate::tools::Tools;
 use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::error::Failure;
@@ -75,17 +76,14 @@ async fn trial(
     cancel: &CancellationToken,
 ) -> Result<ToolOutput, Failure> {
     // At level info, x265 and SVT-AV1 state their versions.
-    ToolCommand::new(&tools.ffmpeg)
+    let args = Args::new()
         .args(["-nostdin", "-hide_banner", "-nostats", "-v", "info"])
         .args(["-f", "lavfi", "-i", "testsrc2=s=64x64:r=25"])
         .args(["-frames:v", "8", "-pix_fmt", "yuv420p"])
         .args(["-c:v", ffmpeg_encoder_name(encoder), "-threads", "1"])
         .args(settings(encoder))
-        .args(["-f", "rawvideo", "pipe:1"])
-        .limit(LIMIT)
-        .capture_limit(1 << 20)
-        .run(cancel)
-        .await
+        .args(["-f", "rawvideo", "pipe:1"]);
+    tools.ffmpeg(args).limit(LIMIT).capture_limit(1 << 20).run(cancel).await
 }
 
 /// Fast settings, with the options that encoding relies on.
@@ -162,7 +160,7 @@ mod tests {
 
     #[tokio::test]
     async fn ffmpeg_without_an_encoder_is_the_machines_fault() {
-        let failure = ToolCommand::new(&fixture::tools().await.ffmpeg)
+        let failure = crate::process::ToolCommand::uncaged(&fixture::tools().await.ffmpeg)
             .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=s=64x64", "-frames:v", "1"])
             .args(["-c:v", "libnothing", "-f", "null", "-"])
             .run(&CancellationToken::new())

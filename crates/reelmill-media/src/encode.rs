@@ -126,7 +126,7 @@ async fn attempt(
     cancel: &CancellationToken,
 ) -> Result<Result<EncodedFile, String>, Failure> {
     remove(out).await?;
-    let command = ToolCommand::new(&tools.ffmpeg).args(args);
+    let command = tools.ffmpeg(args);
     match run(command, on_progress, cancel).await {
         Ok(output) => refuse_read_error(&output)?,
         Err(failure) if failure.class == FailureClass::Input => return Ok(Err(failure.message)),

@@ -12,7 +12,7 @@ pub(crate) async fn tools() -> Tools {
 
 /// Runs ffmpeg in `dir` with arguments given as one line of words.
 pub(crate) async fn ffmpeg(dir: &Path, args: &str) -> ToolOutput {
-    ToolCommand::new(&tools().await.ffmpeg)
+    ToolCommand::uncaged(&tools().await.ffmpeg)
         .args(["-nostdin", "-v", "error", "-y"])
         .args(args.split_whitespace())
         .current_dir(dir)

@@ -34,7 +34,7 @@ pub async fn frames(tools: &Tools, path: &Path, filter: &str) -> Result<Vec<Fram
     let threads = if codec == "theora" { "1" } else { "0" };
     let mut frames = Vec::new();
     let mut on_line = |line: &str| frames.extend(parse(line, base));
-    ToolCommand::new(&tools.ffmpeg)
+    ToolCommand::uncaged(&tools.ffmpeg)
         .args(["-nostdin", "-v", "error", "-copyts", "-threads", threads])
         .args(input_guard())
         .arg("-i")

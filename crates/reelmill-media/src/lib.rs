@@ -1,7 +1,7 @@
 //! Drives FFmpeg for reelmill: probes, indexes, encodes, stitches, checks.
 //!
 //! This crate knows media and the tools that handle it; it knows nothing of
-//! jobs, leases or networks. Every tool is started by [`process`], and every
+//! jobs, leases or networks. Every tool is started by [`process`] in its [`sandbox`], and every
 //! file that a tool opens is named by a `file:` path behind
 //! [`probe::input_guard`].
 
@@ -18,6 +18,7 @@ pub mod packets;
 pub mod probe;
 pub mod process;
 pub mod progress;
+pub mod sandbox;
 pub mod stitch;
 pub mod tools;
 pub mod verify;

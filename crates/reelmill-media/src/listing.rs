@@ -1,12 +1,11 @@
 //! Lists every packet of a file: what its streams hold, without decoding.
 
-use crate::process::ToolCommand;
+use crate::args::Args;
 use crate::tools::Tools;
 use reelmill_core::check::{self, Span};
 use reelmill_core::error::Failure;
 use reelmill_core::time::TimeBase;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -69,19 +68,19 @@ const ENTRIES: &str = "packet=stream_index,pts,duration,flags,size\
 /// When the file cannot be read at all; errors inside it are listed.
 pub(crate) async fn list(
     tools: &Tools,
-    input: impl IntoIterator<Item = OsString>,
+    input: Args,
     select: &str,
     cancel: &CancellationToken,
 ) -> Result<Listing, Failure> {
-    let mut command = ToolCommand::new(&tools.ffprobe)
+    let mut args = Args::new()
         .args(["-v", "error", "-show_data_hash", "sha256", "-of", "compact=p=1:nk=0"])
-        .args(["-show_entries", ENTRIES])
-        .stall_after(STALL);
+        .args(["-show_entries", ENTRIES]);
     if !select.is_empty() {
-        command = command.args(["-select_streams", select]);
+        args = args.args(["-select_streams", select]);
     }
     let mut listing = Listing::default();
-    let output = command.args(input).run_lines(cancel, &mut |line| listing.push(line)).await?;
+    let command = tools.ffprobe(args.join(input)).stall_after(STALL);
+    let output = command.run_lines(cancel, &mut |line| listing.push(line)).await?;
     listing.errors = output.stderr;
     Ok(listing)
 }

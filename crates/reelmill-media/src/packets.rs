@@ -1,7 +1,7 @@
 //! Lists the packets of a video stream, without decoding it.
 
-use crate::probe::{file_url, input_guard};
-use crate::process::{ToolCommand, plain};
+use crate::args::{Args, source_input};
+use crate::process::plain;
 use crate::tools::Tools;
 use reelmill_core::error::Failure;
 use reelmill_core::packets::{Packet, PacketIndex};
@@ -32,17 +32,15 @@ pub async fn index(
     cancel: &CancellationToken,
 ) -> Result<PacketIndex, Failure> {
     let mut found = Found::default();
-    let output = ToolCommand::new(&tools.ffprobe)
+    let args = Args::new()
         // "repeat": say the same thing again instead of "repeated 5 times".
         .args(["-v", "repeat+error"])
-        .args(input_guard())
         .args(["-select_streams", &stream.to_string()])
         .args(["-show_entries", SHOWN])
-        .args(["-of", "compact", "-i"])
-        .arg(file_url(path))
-        .stall_after(STALL)
-        .run_lines(cancel, &mut |line| found.take(line))
-        .await?;
+        .args(["-of", "compact"])
+        .join(source_input(path));
+    let command = tools.ffprobe(args).stall_after(STALL);
+    let output = command.run_lines(cancel, &mut |line| found.take(line)).await?;
     let time_base = found.time_base.ok_or_else(|| {
         let message = format!("stream {stream} of {} has no time base", path.display());
         Failure::input(message).advise("check that the file plays")

@@ -2,7 +2,8 @@
 
 mod describe;
 
-use crate::process::{ToolCommand, plain};
+use crate::args::{Args, source_input};
+use crate::process::plain;
 use crate::tools::Tools;
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::media::MediaInfo;
@@ -64,12 +65,11 @@ pub async fn probe(
     cancel: &CancellationToken,
 ) -> Result<MediaInfo, Failure> {
     let (size, head) = check_file(path).await?;
-    let output = ToolCommand::new(&tools.ffprobe)
-        .args(["-v", "error"])
-        .args(input_guard())
-        .args(["-of", "json", "-show_format", "-show_streams"])
-        .args(["-show_chapters", "-i"])
-        .arg(file_url(path))
+    let args = Args::new()
+        .args(["-v", "error", "-of", "json", "-show_format", "-show_streams", "-show_chapters"])
+        .join(source_input(path));
+    let output = tools
+        .ffprobe(args)
         .limit(LIMIT)
         .capture_limit(64 << 20)
         .run(cancel)

@@ -12,12 +12,15 @@ mod spawn;
 
 pub(crate) use diagnose::plain;
 
+use crate::args::Args;
+use crate::sandbox::{Access, Cage, memory};
 use lines::{Lines, Tail};
 use pump::{Life, Sink, Stop};
 use reelmill_core::error::{Failure, FailureClass};
 use spawn::Start;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +42,8 @@ pub struct ToolCommand {
     stall: Option<Duration>,
     limit: Option<Duration>,
     capture: usize,
+    access: Access,
+    cage: Option<Arc<Cage>>,
 }
 
 /// What a tool wrote.
@@ -75,10 +80,20 @@ impl ToolExit {
 }
 
 impl ToolCommand {
-    /// `program` without arguments; it is ended neither for silence nor for
-    /// taking long, and may write 256 MiB of output.
+    /// `program` in `cage`, with `args` and no other files than they name. It is
+    /// ended neither for silence nor for taking long, and may write 256 MiB of
+    /// output.
     #[must_use]
-    pub fn new(program: &Path) -> Self {
+    pub(crate) fn caged(program: &Path, cage: &Arc<Cage>, args: Args) -> Self {
+        let (words, access) = args.into_parts();
+        Self { args: words, access, cage: Some(cage.clone()), ..Self::uncaged(program) }
+    }
+
+    /// `program` with all our rights, without arguments: for what opens no file
+    /// of anybody else's, and for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn uncaged(program: &Path) -> Self {
         Self {
             program: program.to_owned(),
             args: Vec::new(),
@@ -86,6 +101,8 @@ impl ToolCommand {
             stall: None,
             limit: None,
             capture: 256 << 20,
+            access: Access::none(),
+            cage: None,
         }
     }
 
@@ -107,9 +124,10 @@ impl ToolCommand {
         self
     }
 
-    /// Started in the folder `dir`.
+    /// Started in the folder `dir`, where it may write.
     #[must_use]
     pub fn current_dir(mut self, dir: &Path) -> Self {
+        self.access.use_folder(dir);
         self.dir = Some(dir.to_owned());
         self
     }
@@ -203,14 +221,15 @@ impl ToolCommand {
         let mut tail = Tail::new(STDERR_LINES, STDERR_LINE_BYTES);
         let ended = {
             let life = Life::now();
+            let pid = running.id();
             let work = pump::work(&mut running, &mut sink, &mut tail, &life);
             tokio::select! {
                 ended = work => ended,
-                stop = self.watch(&life, cancel) => Err(stop),
+                stop = self.watch(&life, pid, cancel) => Err(stop),
             }
         };
         let status = match ended {
-            Ok(status) => status,
+            Ok(status) => self.cage.as_ref().map_or(status, |cage| cage.status(status)),
             Err(stop) => {
                 running.stop().await;
                 return Err(self.stopped(stop, &tail.into_lines()));
@@ -220,11 +239,17 @@ impl ToolCommand {
     }
 
     fn start(&self) -> Start {
-        Start { program: self.program.clone(), args: self.args.clone(), dir: self.dir.clone() }
+        Start {
+            program: self.program.clone(),
+            args: self.args.clone(),
+            dir: self.dir.clone(),
+            access: self.access.clone(),
+            cage: self.cage.clone(),
+        }
     }
 
     /// Ends when the run must be stopped.
-    async fn watch(&self, life: &Life, cancel: &CancellationToken) -> Stop {
+    async fn watch(&self, life: &Life, pid: Option<u32>, cancel: &CancellationToken) -> Stop {
         let overtime = async {
             match self.limit {
                 Some(limit) => tokio::time::sleep(limit).await,
@@ -237,8 +262,15 @@ impl ToolCommand {
                 None => std::future::pending().await,
             }
         };
+        let excess = async {
+            match &self.cage {
+                Some(cage) => memory::wait_for_excess(pid, cage.memory()).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = cancel.cancelled() => Stop::Cancelled,
+            used = excess => Stop::Memory(used),
             () = overtime => Stop::Overtime,
             () = stalled => Stop::Stalled,
         }
@@ -258,6 +290,14 @@ impl ToolCommand {
             Stop::Overtime => Failure::new(
                 FailureClass::Timeout,
                 format!("{tool} was not done within its {} s", seconds(self.limit)),
+            ),
+            Stop::Memory(used) => Failure::environment(format!(
+                "{tool} used {} MiB of memory, more than the {} MiB that one tool may use",
+                used >> 20,
+                self.cage.as_ref().map_or(0, |cage| cage.memory()) >> 20
+            ))
+            .advise(
+                "the source may be made to fill memory; if it is not, allow more (--tool-memory)",
             ),
             Stop::TooMuch => Failure::permanent(format!(
                 "{tool} wrote more than {} bytes of output",

@@ -8,7 +8,6 @@ pub(crate) use tags::dispositions;
 
 use crate::args::{self, Repair, StitchInputs, StitchTrack, StitchVideo, TrackSource, VideoInput};
 use crate::encode::{OnProgress, refuse_read_error, remove, run};
-use crate::process::ToolCommand;
 use crate::tools::Tools;
 use cover::Cover;
 use reelmill_core::container::{Container, SubtitleFate};
@@ -85,14 +84,7 @@ pub async fn stitch(
     };
     let tracks = tracks(assembly, &covers, (&copies, &encoded));
     let global = tags::stale_global(media);
-    let command = ToolCommand::new(&tools.ffmpeg).args(args::stitch(
-        plan.container,
-        inputs,
-        &video,
-        &tracks,
-        &global,
-        out,
-    ));
+    let command = tools.ffmpeg(args::stitch(plan.container, inputs, &video, &tracks, &global, out));
     let output = run(command, on_progress, cancel).await?;
     for line in &output.stderr {
         tracing::warn!(line, "while stitching");
@@ -137,7 +129,7 @@ impl Assembly<'_> {
                 let base = self.plan.video.time_base;
                 Ok((VideoInput::Whole(whole), args::lead_in(self.plan.origin_micros, base)))
             }
-            _ => Ok((VideoInput::List(list), starts[0])),
+            _ => Ok((VideoInput::List(list, self.parts.video), starts[0])),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Where the tools lie and which versions they are.
 
+use crate::args::Args;
 use crate::process::ToolCommand;
+use crate::sandbox::{Cage, Wanted};
 use reelmill_core::error::{Failure, FailureClass};
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +30,8 @@ pub struct Tools {
     pub ffprobe: PathBuf,
     /// The version of `ffmpeg`.
     pub version: FfmpegVersion,
+    /// What they run in.
+    pub cage: Arc<Cage>,
 }
 
 /// Where a person says that the tools lie; the rest is searched for.
@@ -86,19 +91,50 @@ impl FfmpegVersion {
 }
 
 impl Tools {
-    /// Finds FFmpeg: where `paths` say, else where `REELMILL_FFMPEG` and
-    /// `REELMILL_FFPROBE` say, else on the `PATH`.
+    /// Finds FFmpeg as [`Self::find_in`] does, in the strongest cage that this
+    /// machine has.
     ///
     /// # Errors
     /// Class environment, when one is missing, does not start or is too old.
     pub async fn find(paths: &ToolPaths) -> Result<Self, Failure> {
+        Self::find_in(Cage::choose(Wanted::default()).await?, paths).await
+    }
+
+    /// Finds FFmpeg: where `paths` say, else where `REELMILL_FFMPEG` and
+    /// `REELMILL_FFPROBE` say, else on the `PATH`; tries it in `cage`.
+    ///
+    /// # Errors
+    /// Class environment, when one is missing, does not start or is too old.
+    pub async fn find_in(cage: Cage, paths: &ToolPaths) -> Result<Self, Failure> {
+        let cage = Arc::new(cage);
         let ffmpeg = locate("ffmpeg", paths.ffmpeg.as_deref(), "REELMILL_FFMPEG")?;
         let ffprobe = locate("ffprobe", paths.ffprobe.as_deref(), "REELMILL_FFPROBE")?;
-        let version = ffmpeg_version(&ffmpeg).await?;
-        for (tool, found) in [(&ffmpeg, &version), (&ffprobe, &ffmpeg_version(&ffprobe).await?)] {
+        let version = ffmpeg_version(&ffmpeg, &cage).await?;
+        for (tool, found) in
+            [(&ffmpeg, &version), (&ffprobe, &ffmpeg_version(&ffprobe, &cage).await?)]
+        {
             check_age(tool, found)?;
         }
-        Ok(Self { ffmpeg, ffprobe, version })
+        Ok(Self { ffmpeg, ffprobe, version, cage })
+    }
+
+    /// `ffmpeg` with `args`, in the cage.
+    #[must_use]
+    pub fn ffmpeg(&self, args: Args) -> ToolCommand {
+        self.program(&self.ffmpeg, args)
+    }
+
+    /// `ffprobe` with `args`, in the cage.
+    #[must_use]
+    pub fn ffprobe(&self, args: Args) -> ToolCommand {
+        self.program(&self.ffprobe, args)
+    }
+
+    /// Another program with `args`, in the cage: it can read and write the files
+    /// that `args` know of ([`Args::open`], [`Args::write`]…) and no others.
+    #[must_use]
+    pub fn program(&self, program: &Path, args: Args) -> ToolCommand {
+        ToolCommand::caged(program, &self.cage, args)
     }
 
     /// A warning, when this FFmpeg has flaws that a crafted file can use.
@@ -120,7 +156,7 @@ impl Tools {
 /// The version of `mkvmerge`, when it is on the `PATH` and starts.
 pub async fn mkvmerge_version() -> Option<String> {
     let program = which("mkvmerge")?;
-    let said = first_line(&program, "--version").await.ok()?;
+    let said = first_line(ToolCommand::uncaged(&program).arg("--version")).await.ok()?;
     let version = said.split(' ').find_map(|word| word.strip_prefix('v')).unwrap_or(&said);
     Some(version.to_owned())
 }
@@ -174,23 +210,35 @@ const INSTALL: &str = "install FFmpeg 5.1 or newer (Debian, Ubuntu: 'apt-get ins
     Fedora: 'dnf install ffmpeg'; macOS: 'brew install ffmpeg'; Windows: 'winget install ffmpeg'), \
     or name its path with REELMILL_FFMPEG and REELMILL_FFPROBE";
 
-async fn first_line(program: &Path, option: &str) -> Result<String, Failure> {
-    let output = ToolCommand::new(program)
-        .arg(option)
-        .limit(VERSION_LIMIT)
-        .capture_limit(1 << 20)
-        .run(&CancellationToken::new())
-        .await?;
+async fn first_line(command: ToolCommand) -> Result<String, Failure> {
+    let command = command.limit(VERSION_LIMIT).capture_limit(1 << 20);
+    let output = command.run(&CancellationToken::new()).await?;
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
-async fn ffmpeg_version(program: &Path) -> Result<FfmpegVersion, Failure> {
-    let line = first_line(program, "-version").await.map_err(|failure| Failure {
-        class: FailureClass::Environment,
-        advice: failure.advice.clone().or_else(|| Some(INSTALL.to_owned())),
-        ..failure
-    })?;
+async fn ffmpeg_version(program: &Path, cage: &Arc<Cage>) -> Result<FfmpegVersion, Failure> {
+    let question = || Args::new().arg("-version");
+    let line = match first_line(ToolCommand::caged(program, cage, question())).await {
+        Ok(line) => line,
+        Err(failure) => {
+            let outside = ToolCommand::uncaged(program).arg("-version");
+            if first_line(outside).await.is_ok() {
+                let message = format!(
+                    "{} starts, but not inside the sandbox ({})",
+                    program.display(),
+                    failure.message
+                );
+                return Err(Failure { class: FailureClass::Environment, message, ..failure }
+                    .advise("install it under /usr, or choose a weaker one: --sandbox limits"));
+            }
+            return Err(Failure {
+                class: FailureClass::Environment,
+                advice: failure.advice.clone().or_else(|| Some(INSTALL.to_owned())),
+                ..failure
+            });
+        }
+    };
     let mut words = line.split_whitespace();
     match (words.next(), words.next(), words.next()) {
         (Some(_), Some("version"), Some(text)) => Ok(FfmpegVersion::parse(text)),
@@ -245,13 +293,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn warns_of_versions_with_known_flaws() {
+    #[tokio::test]
+    async fn warns_of_versions_with_known_flaws() {
+        let cage = Arc::new(Cage::choose(Wanted::default()).await.unwrap());
         let warns = |text: &str| {
             let tools = Tools {
                 ffmpeg: PathBuf::new(),
                 ffprobe: PathBuf::new(),
                 version: FfmpegVersion::parse(text),
+                cage: cage.clone(),
             };
             tools.known_bad().is_some()
         };

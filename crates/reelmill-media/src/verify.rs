@@ -54,7 +54,7 @@ pub async fn expect(
     let codec = assembly.plan.video.encode.encoder.codec();
     let (source, packets) = tokio::try_join!(
         list(tools, source_input(assembly.source), "", cancel),
-        hashes::packet_hashes(tools, concat_input(&list_path), codec, cancel),
+        hashes::packet_hashes(tools, concat_input(&list_path, assembly.parts.video), codec, cancel),
     )?;
     Ok(Expected { source, packets })
 }

@@ -1,7 +1,6 @@
 //! The command that encodes audio tracks.
 
 use super::{Args, micros, quiet, source_input};
-use crate::probe::file_url;
 use reelmill_core::media::AudioInfo;
 use reelmill_core::preset::AudioCodec;
 use std::path::Path;
@@ -36,7 +35,7 @@ pub fn audio(source: &Path, start_micros: i64, tracks: &[AudioTrack], out: &Path
     let mut args = quiet()
         .words("-progress pipe:1 -copyts")
         .option("-itsoffset", micros(offset))
-        .args(source_input(source));
+        .join(source_input(source));
     for track in tracks {
         args = args.option("-map", format!("0:{}", track.stream));
     }
@@ -54,7 +53,7 @@ pub fn audio(source: &Path, start_micros: i64, tracks: &[AudioTrack], out: &Path
     } else {
         "-avoid_negative_ts disabled -f nut"
     };
-    args.words("-map_metadata -1 -map_chapters -1").words(format).arg(file_url(out))
+    args.words("-map_metadata -1 -map_chapters -1").words(format).write(out)
 }
 
 fn encoder(codec: AudioCodec) -> &'static str {

@@ -2,7 +2,6 @@
 
 use super::video::reader;
 use super::{Args, VideoArgs, quiet};
-use crate::probe::file_url;
 use reelmill_core::time::TimeBase;
 use std::path::Path;
 
@@ -19,14 +18,14 @@ pub fn small_pictures(input: Args, base: TimeBase, times: &Path) -> Args {
     let base = base.to_string();
     quiet()
         .words("-xerror -copyts")
-        .args(input)
+        .join(input)
         .option("-filter_complex", format!("[0:v:0]settb={base},{SHRINK},split[p][t]"))
         .words("-map [p] -fps_mode passthrough -enc_time_base")
         .arg(&base)
         .words("-c:v rawvideo -f rawvideo pipe:1 -map [t] -fps_mode passthrough -enc_time_base")
         .arg(&base)
         .words("-c:v rawvideo -f framecrc")
-        .arg(file_url(times))
+        .write(times)
 }
 
 /// Decodes the frame at `tick` to a small grey picture on standard output.

@@ -8,7 +8,7 @@ use crate::probe::file_url;
 use reelmill_core::container::Container;
 use reelmill_core::media::{Colour, FieldOrder};
 use reelmill_core::time::TimeBase;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Tags to set on a stream or file; an empty value removes the tag.
 pub type Metadata = Vec<(String, String)>;
@@ -16,9 +16,9 @@ pub type Metadata = Vec<(String, String)>;
 /// Where the output's video comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VideoInput<'a> {
-    /// A list of parts, made by [`super::concat_list`]; its zero is the first
-    /// frame.
-    List(&'a Path),
+    /// A list of parts, made by [`super::concat_list`], and the parts; its zero
+    /// is the first frame.
+    List(&'a Path, &'a [PathBuf]),
     /// One file, made by [`super::whole`].
     Whole(&'a Path),
 }
@@ -111,7 +111,7 @@ pub fn stitch(
         args = match track.from {
             TrackSource::Source(stream) => args.option("-map", format!("1:{stream}")),
             TrackSource::Audio(stream) => args.option("-map", format!("2:{stream}")),
-            TrackSource::File(path) => args.option("-attach", file_url(path)),
+            TrackSource::File(path) => args.option("-attach", file_url(path)).reads(path),
         };
     }
     args = args.words("-map_chapters 1 -map_metadata 1");
@@ -122,21 +122,21 @@ pub fn stitch(
     for (key, value) in tags {
         args = args.option("-metadata", format!("{key}={value}"));
     }
-    format(args, container, video.time_base).arg(file_url(out))
+    format(args, container, video.time_base).write(out)
 }
 
 fn opened(inputs: StitchInputs<'_>) -> Args {
     let mut args = quiet()
         .words("-progress pipe:1 -copyts")
         .option("-itsoffset", micros(inputs.offset_micros))
-        .args(match inputs.video {
-            VideoInput::List(list) => concat_input(list),
+        .join(match inputs.video {
+            VideoInput::List(list, parts) => concat_input(list, parts),
             VideoInput::Whole(file) => own_input(file),
         })
         .option("-itsoffset", micros(-inputs.origin_micros))
-        .args(source_input(inputs.source));
+        .join(source_input(inputs.source));
     if let Some(audio) = inputs.audio {
-        args = args.option("-itsoffset", micros(-AUDIO_LEAD_MICROS)).args(audio_input(audio));
+        args = args.option("-itsoffset", micros(-AUDIO_LEAD_MICROS)).join(audio_input(audio));
     }
     args
 }

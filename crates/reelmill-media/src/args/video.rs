@@ -1,7 +1,6 @@
 //! Commands that encode video.
 
 use super::{Args, encoder, micros, picture_chain, quiet, source_input};
-use crate::probe::file_url;
 use reelmill_core::plan::VideoEncode;
 use reelmill_core::time::TimeBase;
 use std::path::Path;
@@ -66,7 +65,7 @@ pub(super) fn reader(video: VideoArgs<'_>, preroll: Option<i64>) -> Args {
     if let Some(seek) = seek {
         args = args.words("-seek_timestamp 1 -noaccurate_seek").option("-ss", seek);
     }
-    args.args(source_input(video.path))
+    args.join(source_input(video.path))
 }
 
 /// FFmpeg's threaded Theora decoder shows wrong pictures from the fourth frame
@@ -90,7 +89,7 @@ fn ceil_micros(base: TimeBase, ticks: i64) -> i64 {
 fn writer(args: Args, video: VideoArgs<'_>, out: &Path) -> Args {
     args.words("-progress pipe:1 -map [e] -an -sn -dn -map_chapters -1 -map_metadata -1 -fps_mode passthrough")
         .option("-enc_time_base", video.time_base.to_string())
-        .args(encoder(video.encode, video.pixel_format))
+        .join(encoder(video.encode, video.pixel_format))
         .words("-avoid_negative_ts disabled -f nut")
-        .arg(file_url(out))
+        .write(out)
 }

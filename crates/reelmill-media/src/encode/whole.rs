@@ -4,7 +4,6 @@ use super::readback::{Encoded, read_back};
 use super::{EncodedFile, OnProgress, VideoJob, compare, refuse_read_error, remove, run};
 use crate::args::{self, source_input};
 use crate::listing::list;
-use crate::process::ToolCommand;
 use crate::tools::Tools;
 use reelmill_core::check;
 use reelmill_core::error::Failure;
@@ -73,9 +72,7 @@ async fn decode_and_encode(
     let seen = seen.map_err(scratch)?;
     let name = seen.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
     let video = args::VideoArgs { path: &source, ..job.args() };
-    let command = ToolCommand::new(&tools.ffmpeg)
-        .args(args::whole(video, origin, &out, &name))
-        .current_dir(dir);
+    let command = tools.ffmpeg(args::whole(video, origin, &out, &name)).current_dir(dir);
     let output = run(command, on_progress, cancel).await?;
     refuse_read_error(&output)?;
     let text = tokio::fs::read_to_string(seen.path()).await.map_err(scratch)?;

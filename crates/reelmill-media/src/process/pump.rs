@@ -27,6 +27,8 @@ pub(super) enum Stop {
     Stalled,
     Overtime,
     TooMuch,
+    /// It used so many bytes of memory.
+    Memory(u64),
     Io(std::io::Error),
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tokio::time::Instant;
 
 fn sh(script: &str) -> ToolCommand {
-    ToolCommand::new(Path::new("/bin/sh")).args(["-c", script])
+    ToolCommand::uncaged(Path::new("/bin/sh")).args(["-c", script])
 }
 
 fn forever() -> CancellationToken {
@@ -84,7 +84,8 @@ async fn a_tool_that_complains_on_stdout_is_quoted_too() {
 
 #[tokio::test]
 async fn a_missing_tool_is_the_machines_fault() {
-    let failure = ToolCommand::new(Path::new("/nowhere/ffmpeg")).run(&forever()).await.unwrap_err();
+    let failure =
+        ToolCommand::uncaged(Path::new("/nowhere/ffmpeg")).run(&forever()).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Environment);
     assert!(failure.message.contains("/nowhere/ffmpeg"), "{failure}");
 }

@@ -2,8 +2,6 @@
 
 use super::Assembly;
 use crate::args::{Metadata, quiet, source_input};
-use crate::probe::file_url;
-use crate::process::ToolCommand;
 use crate::tools::Tools;
 use reelmill_core::container::Container;
 use reelmill_core::error::Failure;
@@ -72,11 +70,11 @@ async fn extract_one(
     let (extension, mime) = file_type(&stream.codec);
     let path = assembly.scratch.join(format!("cover{number}.{extension}"));
     let args = quiet()
-        .args(source_input(assembly.source))
+        .join(source_input(assembly.source))
         .option("-map", format!("0:{}", stream.index))
         .words("-c copy -frames:v 1 -f image2 -update 1")
-        .arg(file_url(&path));
-    ToolCommand::new(&tools.ffmpeg).args(args).run(cancel).await?;
+        .write(&path);
+    tools.ffmpeg(args).run(cancel).await?;
     let usual = if number == 0 {
         format!("cover.{extension}")
     } else {

@@ -60,7 +60,7 @@ pub(super) async fn of_copies(
     }
     let input = Args::new()
         .option("-read_intervals", format!("%+#{LOOK}"))
-        .args(source_input(assembly.source));
+        .join(source_input(assembly.source));
     let listing = list(tools, input, "", cancel).await?;
     let streams = listing.streams.iter();
     Ok(streams.map(|(index, stream)| (*index, Repair::DropFirst(unheard(stream)))).collect())

@@ -3,7 +3,6 @@
 use crate::args::Args;
 use crate::args::quiet;
 use crate::encode::STALL;
-use crate::process::ToolCommand;
 use crate::tools::Tools;
 use reelmill_core::error::Failure;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +28,7 @@ pub(super) async fn packet_hashes(
 ) -> Result<Vec<String>, Failure> {
     let args = quiet()
         .arg("-copyts")
-        .args(input)
+        .join(input)
         .words("-map 0:v:0 -c copy -copyinkf")
         .maybe("-bsf:v", normalise(codec))
         .words("-f framehash -hash md5 pipe:1");
@@ -41,7 +40,7 @@ pub(super) async fn packet_hashes(
             hashes.push(hash.trim().to_owned());
         }
     };
-    let command = ToolCommand::new(&tools.ffmpeg).args(args).stall_after(STALL);
+    let command = tools.ffmpeg(args).stall_after(STALL);
     command.run_lines(cancel, &mut on_line).await?;
     Ok(hashes)
 }

@@ -5,7 +5,6 @@ use super::Measured;
 use crate::args::{Args, quiet, source_input};
 use crate::encode::STALL;
 use crate::listing::Listed;
-use crate::process::ToolCommand;
 use crate::tools::Tools;
 use reelmill_core::check::Span;
 use reelmill_core::error::{Failure, FailureClass};
@@ -73,13 +72,13 @@ async fn decoded(
     (before, after): (Args, Args),
     cancel: &CancellationToken,
 ) -> Result<BTreeMap<usize, Span>, Failure> {
-    let mut args = quiet().arg("-copyts").args(before).args(source_input(measured.assembly.source));
+    let mut args = quiet().arg("-copyts").join(before).join(source_input(measured.assembly.source));
     for stream in streams {
         args = args.option("-map", format!("0:{stream}"));
     }
-    let args = args.args(after).words("-c:a pcm_s16le -f framecrc pipe:1");
+    let args = args.join(after).words("-c:a pcm_s16le -f framecrc pipe:1");
     let mut heard = Heard::default();
-    let command = ToolCommand::new(&tools.ffmpeg).args(args).stall_after(STALL);
+    let command = tools.ffmpeg(args).stall_after(STALL);
     match command.run_lines(cancel, &mut |line| heard.push(line)).await {
         Err(failure) if failure.class == FailureClass::Cancelled => Err(failure),
         Err(_) => Ok(BTreeMap::new()),

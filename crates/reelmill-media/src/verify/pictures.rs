@@ -6,7 +6,6 @@ use super::seams::{Seams, into_nut};
 use super::selection::copy_only;
 use crate::args::{self, Args, SMALL_SIDE, own_input, quiet, source_input};
 use crate::encode::STALL;
-use crate::process::ToolCommand;
 use crate::tools::Tools;
 use reelmill_core::check::{self, Check, MAX_DISTANCE};
 use reelmill_core::error::{Failure, FailureClass};
@@ -41,7 +40,7 @@ pub(super) async fn thumbs(
     cancel: &CancellationToken,
 ) -> Result<Thumbs, Failure> {
     let args = args::small_pictures(input, base, times);
-    let command = ToolCommand::new(&tools.ffmpeg).args(args).stall_after(STALL);
+    let command = tools.ffmpeg(args).stall_after(STALL);
     let output = command.run(cancel).await?;
     let text = tokio::fs::read_to_string(times)
         .await
@@ -143,11 +142,11 @@ async fn key_pictures(
     let args = quiet()
         .words("-copyts -itsoffset")
         .arg(format!("{}us", args::AUDIO_LEAD_MICROS - assembly.plan.origin_micros))
-        .args(source_input(assembly.source))
+        .join(source_input(assembly.source))
         .option("-map", format!("0:{}", assembly.plan.video.stream))
-        .args(copy_only(&packets))
-        .args(into_nut(&file));
-    let copied = ToolCommand::new(&tools.ffmpeg).args(args).stall_after(STALL).run(cancel).await;
+        .join(copy_only(&packets))
+        .join(into_nut(&file));
+    let copied = tools.ffmpeg(args).stall_after(STALL).run(cancel).await;
     let base = measured.time_base();
     let found = match copied {
         Ok(_) => {
@@ -177,7 +176,7 @@ async fn single(
     let chunk = measured.assembly.plan.chunks().get(sample.part);
     let preroll = chunk.and_then(|chunk| chunk.prerolls.first().copied());
     let args = args::one_picture(measured.video_args(), sample.tick, preroll);
-    match ToolCommand::new(&tools.ffmpeg).args(args).stall_after(STALL).run(cancel).await {
+    match tools.ffmpeg(args).stall_after(STALL).run(cancel).await {
         Ok(output) => {
             let size = SMALL_SIDE * SMALL_SIDE;
             Ok(output.stdout.get(..size).map(<[u8]>::to_vec))

@@ -6,8 +6,6 @@ use super::{Measured, pictures};
 use crate::args::{Args, own_input, quiet, source_input};
 use crate::encode::STALL;
 use crate::listing::Listed;
-use crate::probe::file_url;
-use crate::process::ToolCommand;
 use crate::tools::Tools;
 use pictures::{Thumb, thumbs};
 use reelmill_core::check::Check;
@@ -129,20 +127,20 @@ async fn extract(
     ranges: &[Range<usize>],
     cancel: &CancellationToken,
 ) -> Result<Vec<PathBuf>, Failure> {
-    let mut args = quiet().arg("-copyts").args(source_input(out));
+    let mut args = quiet().arg("-copyts").join(source_input(out));
     let mut files = Vec::new();
     for (number, group) in groups(ranges).enumerate() {
         let file = scratch.join(format!("seams{number}.nut"));
-        args = args.words("-map 0:v:0").args(copy_only(group)).args(into_nut(&file));
+        args = args.words("-map 0:v:0").join(copy_only(group)).join(into_nut(&file));
         files.push(file);
     }
-    ToolCommand::new(&tools.ffmpeg).args(args).stall_after(STALL).run(cancel).await?;
+    tools.ffmpeg(args).stall_after(STALL).run(cancel).await?;
     Ok(files)
 }
 
 /// Output options for a NUT file.
 pub(super) fn into_nut(file: &Path) -> Args {
-    Args::new().words("-avoid_negative_ts disabled -f nut").arg(file_url(file))
+    Args::new().words("-avoid_negative_ts disabled -f nut").write(file)
 }
 
 async fn decode_group(

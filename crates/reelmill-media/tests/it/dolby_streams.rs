@@ -102,7 +102,7 @@ async fn d5_pictures_keep_their_order_over_a_second_parameter_set_of_the_same_nu
 /// For each picture in coding order, its number among those that FFmpeg's
 /// decoder puts out.
 async fn decoded_order(path: &Path) -> Vec<usize> {
-    let output = ToolCommand::new(&tools().await.ffprobe)
+    let output = ToolCommand::uncaged(&tools().await.ffprobe)
         .args(["-v", "error", "-select_streams", "v", "-show_entries", "frame=pkt_pos"])
         .args(["-of", "csv=p=0"])
         .arg(path)

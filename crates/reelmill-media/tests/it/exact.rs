@@ -161,7 +161,7 @@ async fn interlaced_pictures_stay_interlaced() {
 
 /// Whether the output's first frame is marked interlaced, and top first.
 async fn field_flags(made: &Conversion) -> String {
-    let output = ToolCommand::new(&made.tools.ffprobe)
+    let output = ToolCommand::uncaged(&made.tools.ffprobe)
         .args(["-v", "error", "-select_streams", "v", "-read_intervals", "%+#1"])
         .args(["-show_entries", "frame=interlaced_frame,top_field_first"])
         .args(["-of", "default=nk=1:nw=1"])

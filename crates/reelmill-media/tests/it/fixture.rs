@@ -12,7 +12,7 @@ const PICTURE: &str = "nullsrc=s=160x120:r=25:d=%,\
 
 /// Runs ffmpeg in `dir` with arguments given as one line of words.
 pub(crate) async fn ffmpeg(dir: &Path, args: &str) {
-    ToolCommand::new(&tools().await.ffmpeg)
+    ToolCommand::uncaged(&tools().await.ffmpeg)
         .args(["-nostdin", "-v", "error", "-y"])
         .args(args.split_whitespace())
         .current_dir(dir)

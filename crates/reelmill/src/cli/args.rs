@@ -7,6 +7,9 @@ use crate::client::args::{
 };
 use clap::{Args, Parser, Subcommand};
 use reelmill_core::container::Container;
+use reelmill_core::error::Failure;
+use reelmill_media::sandbox::{Cage, Level, Wanted};
+use reelmill_media::tools::{ToolPaths, Tools};
 use std::path::PathBuf;
 
 /// Converts video on one machine or on many: cuts a film into chunks, encodes
@@ -55,6 +58,9 @@ pub(crate) struct Common {
     /// Its key (PEM).
     #[arg(long, global = true, value_name = "FILE", env = "REELMILL_CLIENT_KEY")]
     pub(crate) client_key: Option<PathBuf>,
+    /// The sandbox of FFmpeg: what tools may reach.
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
     /// Print JSON, one event or object a line.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -66,7 +72,58 @@ pub(crate) struct Common {
     pub(crate) verbose: u8,
 }
 
+/// What tools may reach and take.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Sandbox of FFmpeg")]
+pub(crate) struct SandboxArgs {
+    /// The strongest sandbox to use: full, namespaces or limits.
+    #[arg(
+        long = "sandbox",
+        global = true,
+        value_name = "LEVEL",
+        env = "REELMILL_SANDBOX",
+        default_value = "full"
+    )]
+    pub(crate) highest: Level,
+    /// Refuse to work in a weaker sandbox than this.
+    #[arg(
+        long = "sandbox-require",
+        global = true,
+        value_name = "LEVEL",
+        env = "REELMILL_SANDBOX_REQUIRE",
+        default_value = "limits"
+    )]
+    pub(crate) lowest: Level,
+    /// Memory that one tool may use, in MiB; three quarters of the machine's
+    /// when not given.
+    #[arg(
+        long = "tool-memory",
+        global = true,
+        value_name = "MIB",
+        env = "REELMILL_TOOL_MEMORY",
+        value_parser = clap::value_parser!(u64).range(16..=1 << 30)
+    )]
+    pub(crate) memory: Option<u64>,
+}
+
+impl SandboxArgs {
+    /// As the sandbox takes it.
+    pub(crate) fn wanted(&self) -> Wanted {
+        Wanted {
+            highest: self.highest,
+            lowest: self.lowest,
+            memory: self.memory.map(|mib| mib << 20),
+        }
+    }
+}
+
 impl Common {
+    /// FFmpeg, in the sandbox that was asked for.
+    pub(crate) async fn tools(&self) -> Result<Tools, Failure> {
+        let cage = Cage::choose(self.sandbox.wanted()).await?;
+        Tools::find_in(cage, &ToolPaths::default()).await
+    }
+
     /// The part that client commands need.
     pub(crate) fn client(&self) -> client::Common {
         client::Common {

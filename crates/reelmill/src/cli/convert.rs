@@ -23,7 +23,7 @@ use reelmill_core::preset::Preset;
 use reelmill_core::retry::RetryPolicy;
 use reelmill_core::schedule::ProvenEncoder;
 use reelmill_media::probe::probe;
-use reelmill_media::tools::{ToolPaths, Tools};
+use reelmill_media::tools::Tools;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(crate) async fn run(args: ConvertArgs, common: &Common) -> Result<Exit, Ending> {
     let stop =
         Stop::on_signals(Duration::ZERO).map_err(|e| Failure::io("listen for signals", &e))?;
-    let tools = Tools::find(&ToolPaths::default()).await?;
+    let tools = common.tools().await?;
     let several = args.inputs.len() > 1;
     if several && !args.output.is_dir() {
         let message =

@@ -5,7 +5,8 @@ use super::out;
 use crate::exit::{Ending, Exit};
 use crate::{farm, paths};
 use reelmill_media::capability::prove_encoders;
-use reelmill_media::tools::{ToolPaths, Tools, mkvmerge_version};
+use reelmill_media::sandbox::{Cage, Level};
+use reelmill_media::tools::{Tools, mkvmerge_version};
 use serde::Serialize;
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +43,7 @@ impl Finding {
 pub(crate) async fn run(common: &Common) -> Result<Exit, Ending> {
     let mut findings = Vec::new();
     let mut usable = false;
-    match Tools::find(&ToolPaths::default()).await {
+    match common.tools().await {
         Ok(tools) => usable = look_at_tools(&tools, &mut findings).await,
         Err(failure) => {
             let advice = failure.advice.unwrap_or_default();
@@ -52,8 +53,7 @@ pub(crate) async fn run(common: &Common) -> Result<Exit, Ending> {
     let mkvmerge = mkvmerge_version().await;
     let detail = mkvmerge.clone().unwrap_or_else(|| "not found (install mkvtoolnix)".into());
     findings.push(Finding::new("MKVToolNix", mkvmerge.is_some(), detail));
-    let sandbox = "none yet: FFmpeg runs with your rights, limited to known containers";
-    findings.push(Finding::warning("sandbox", sandbox));
+    findings.push(look_at_sandbox(common).await);
     for (what, path) in [("scratch folder", paths::scratch()), ("state folder", paths::state())] {
         findings.push(look_at_folder(what, &path));
     }
@@ -90,6 +90,14 @@ async fn look_at_tools(tools: &Tools, findings: &mut Vec<Finding>) -> bool {
         });
     }
     any
+}
+
+async fn look_at_sandbox(common: &Common) -> Finding {
+    match Cage::choose(common.sandbox.wanted()).await {
+        Ok(cage) if cage.level() > Level::Limits => Finding::new("sandbox", true, cage.line()),
+        Ok(cage) => Finding::warning("sandbox", cage.line()),
+        Err(failure) => Finding::new("sandbox", false, failure.message),
+    }
 }
 
 fn look_at_folder(what: &str, path: &Path) -> Finding {

@@ -8,13 +8,12 @@ use crate::farm;
 use crate::worker::analyse;
 use reelmill_core::plan::{Cut, Plan, PlanLimits, SourceFacts, plan};
 use reelmill_core::tracks::TrackAction;
-use reelmill_media::tools::{ToolPaths, Tools};
 use tokio_util::sync::CancellationToken;
 
 /// Runs the command.
 pub(crate) async fn run(args: PlanArgs, common: &Common) -> Result<Exit, Ending> {
     let preset = resolve(&args.encode, None)?;
-    let tools = Tools::find(&ToolPaths::default()).await?;
+    let tools = common.tools().await?;
     let cancel = CancellationToken::new();
     check_input(&tools, &args.input, &cancel).await?;
     let (media, index, skeleton) = analyse(&tools, &args.input, None, &cancel).await?;

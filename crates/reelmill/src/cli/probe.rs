@@ -7,12 +7,11 @@ use reelmill_core::error::FailureClass;
 use reelmill_core::media::{MediaInfo, Stream, StreamKind, VideoInfo};
 use reelmill_core::tracks::describe;
 use reelmill_media::probe::probe;
-use reelmill_media::tools::{ToolPaths, Tools};
 use tokio_util::sync::CancellationToken;
 
 /// Runs the command.
 pub(crate) async fn run(args: &ProbeArgs, common: &Common) -> Result<Exit, Ending> {
-    let tools = Tools::find(&ToolPaths::default()).await?;
+    let tools = common.tools().await?;
     let probed = probe(&tools, &args.input, &CancellationToken::new()).await;
     let media = probed.map_err(|failure| match failure.class {
         FailureClass::Cancelled | FailureClass::Timeout => Ending::from(failure),

@@ -11,7 +11,7 @@ use crate::{farm, paths, tls};
 use reelmill_core::error::Failure;
 use reelmill_core::lease::LeaseTerms;
 use reelmill_core::retry::RetryPolicy;
-use reelmill_media::tools::{ToolPaths, Tools};
+use reelmill_media::tools::Tools;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -32,7 +32,8 @@ pub(crate) async fn run(args: ServeArgs, common: &Common) -> Result<Exit, Ending
     let terms = terms(&args, &config)?;
     let stop = Stop::on_signals(seconds(args.drain_seconds)?)
         .map_err(|e| Failure::io("listen for signals", &e))?;
-    let tools = Tools::find(&ToolPaths::default()).await?;
+    let tools = common.tools().await?;
+    tools.cage.log();
     if let Some(warning) = tools.known_bad() {
         tracing::warn!("{warning}");
     }

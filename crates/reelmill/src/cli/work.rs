@@ -8,7 +8,6 @@ use crate::worker::{HttpDepot, Scratch, Slot, Worker};
 use crate::{client, clock, farm, paths};
 use reelmill_core::error::Failure;
 use reelmill_core::id::SessionId;
-use reelmill_media::tools::{ToolPaths, Tools};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,8 @@ pub(crate) async fn run(args: WorkArgs, common: &Common) -> Result<Exit, Ending>
     let patience = Duration::try_from_secs_f64(args.drain_seconds)
         .map_err(|_| Ending::usage(Failure::permanent("--drain-seconds makes no sense")))?;
     let stop = Stop::on_signals(patience).map_err(|e| Failure::io("listen for signals", &e))?;
-    let tools = Tools::find(&ToolPaths::default()).await?;
+    let tools = common.tools().await?;
+    tools.cage.log();
     if let Some(warning) = tools.known_bad() {
         tracing::warn!("{warning}");
     }
