@@ -9,10 +9,13 @@
 
 pub mod access_unit;
 mod bits;
+pub mod convert;
+pub mod digest;
 pub mod inject;
 pub mod nal;
 pub mod order;
 pub mod parameter_sets;
+pub mod remux;
 pub mod rpu;
 pub mod sei;
 pub mod slice;

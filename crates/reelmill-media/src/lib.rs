@@ -15,6 +15,7 @@ pub mod headers;
 pub mod judge;
 pub mod layout;
 mod listing;
+pub mod matroska;
 pub mod packets;
 pub mod probe;
 pub mod process;

@@ -8,6 +8,8 @@ mod convert;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod dolby_remux;
+#[cfg(test)]
 mod dolby_streams;
 #[cfg(test)]
 mod exact;

@@ -1,0 +1,254 @@
+//! Converts a film from Dolby Vision profile 7 to 8.1 without encoding it, and
+//! proves the result.
+
+use super::convert::{Converted, Converter, Options};
+use super::digest::Digest;
+use super::nal::{self, NalKind};
+use super::rpu::Rpu;
+use super::sei;
+use crate::matroska::{
+    self, Changed, Edits, Header, Refusal, Track, TrackSum, header, packets, rewrite,
+};
+use reelmill_core::check::{Check, Verdict, equal};
+use reelmill_core::dolby;
+use reelmill_core::error::Failure;
+use std::collections::BTreeMap;
+use std::path::Path;
+use tokio_util::sync::CancellationToken;
+
+/// Seconds by which the last packet may come before the declared end.
+const END_TOLERANCE: f64 = 1.0;
+
+/// Converts the Matroska file `source` to `out` and checks the result. Blocks.
+///
+/// # Errors
+/// When it is odd, damaged, cut off or has no metadata that can be converted;
+/// when it cannot be read or written; when cancelled.
+pub fn remux(
+    source: &Path,
+    out: &Path,
+    options: Options,
+    alive: &(dyn Fn() + Sync),
+    cancel: &CancellationToken,
+) -> Result<Verdict, Refusal> {
+    let found = header(source)?;
+    let mut hevc = found.hevc();
+    let Some(base) = hevc.next().cloned() else {
+        return Err(Failure::input("the first video track is not HEVC").into());
+    };
+    let layer = hevc.next().cloned();
+    let beside = match &layer {
+        Some(layer) if !has_metadata(source, &base)? => Some(beside(source, layer)?),
+        _ => None,
+    };
+    let fps = base.default_duration.map_or(24.0, |nanos| 1e9 / nanos.max(1) as f64);
+    let record = dolby::record_81(base.size, fps);
+    let mut converter = Converter::new(options);
+    let length = base.nal_length_bytes();
+    let scale = found.scale;
+    let mut used = 0u64;
+    let mut change = |packet: matroska::Packet<'_>, to: &mut Vec<u8>| {
+        let units = nal::in_packet(packet.payload, length)?;
+        let rpu = beside.as_ref().and_then(|track| track.get(&packet.time)).map(Vec::as_slice);
+        used += u64::from(rpu.is_some());
+        let name = || format!("the picture at {:.3} s", seconds(packet.time, scale));
+        converter.picture(units, rpu, &name, &mut |unit| put(unit, length, to))
+    };
+    let drop = beside.as_ref().and(layer.as_ref()).map(|layer| layer.number);
+    let edits =
+        Edits { track: base.number, record: Some(record), drop, change: &mut change, alive };
+    let changed = rewrite(source, out, edits, cancel)?;
+    let layer_pictures = beside.as_ref().map(|track| track.len() as u64);
+    let done = converter.finish()?;
+    if layer_pictures.is_some_and(|all| all != done.pictures || used != all) {
+        let message = format!(
+            "the base layer has {} pictures, the track with the metadata {}",
+            done.pictures,
+            layer_pictures.unwrap_or_default()
+        );
+        return Err(Failure::input(message).advise("rip the source again").into());
+    }
+    check_whole(source, &changed, &base, &done)?;
+    verify(out, &changed, &base, &done, &record)
+}
+
+fn seconds(time: i64, scale: u64) -> f64 {
+    time as f64 * scale as f64 / 1e9
+}
+
+/// Whether the first pictures of a track have metadata.
+fn has_metadata(source: &Path, track: &Track) -> Result<bool, Refusal> {
+    const LOOKED_AT: u32 = 50;
+    let (mut seen, mut has) = (0, false);
+    let enough = || Failure::transient("enough seen");
+    let length = track.nal_length_bytes();
+    let looked = packets(source, &|number| number == track.number, &mut |packet| {
+        let units = nal::in_packet(packet.payload, length)?;
+        has |= units.iter().any(|unit| NalKind::of(unit) == Some(NalKind::RPU));
+        seen += 1;
+        if has || seen >= LOOKED_AT { Err(enough()) } else { Ok(()) }
+    });
+    match looked {
+        Err(Refusal::Failed(failure)) if failure == enough() => Ok(has),
+        Err(other) => Err(other),
+        Ok(_) => Ok(has),
+    }
+}
+
+/// The metadata of a track of its own, by the time of its pictures.
+fn beside(source: &Path, layer: &Track) -> Result<BTreeMap<i64, Vec<u8>>, Refusal> {
+    let mut track = BTreeMap::new();
+    let length = layer.nal_length_bytes();
+    packets(source, &|number| number == layer.number, &mut |packet| {
+        for unit in nal::in_packet(packet.payload, length)? {
+            if NalKind::of(unit) == Some(NalKind::RPU)
+                && track.insert(packet.time, unit.to_vec()).is_some()
+            {
+                return Err(Failure::input("a picture has Dolby Vision metadata twice"));
+            }
+        }
+        Ok(())
+    })?;
+    if track.is_empty() {
+        return Err(dolby::none_in_stream().into());
+    }
+    Ok(track)
+}
+
+/// Writes a unit into a packet.
+fn put(unit: &[u8], length_bytes: usize, to: &mut Vec<u8>) -> Result<(), Failure> {
+    let length = unit.len().to_be_bytes();
+    let (spare, stated) = length.split_at(length.len() - length_bytes.min(length.len()));
+    if spare.iter().any(|byte| *byte != 0) {
+        return Err(Failure::input("a NAL unit has become too long for its packet"));
+    }
+    to.extend_from_slice(stated);
+    to.extend_from_slice(unit);
+    Ok(())
+}
+
+/// Whether all of the source was there: tools write what they get of a file that
+/// is cut off, and say nothing.
+fn check_whole(
+    source: &Path,
+    changed: &Changed,
+    base: &Track,
+    done: &Converted,
+) -> Result<(), Failure> {
+    let incomplete = |why: String| {
+        Failure::input(format!("{} is incomplete: {why}", source.display()))
+            .advise("copy or rip it again")
+    };
+    if let Some(stated) = changed.stated_packets.filter(|stated| *stated != done.pictures) {
+        return Err(incomplete(format!("{stated} pictures are stated, {} found", done.pictures)));
+    }
+    let last = changed.last as f64 / 1e9;
+    let frame = base.default_duration.unwrap_or_default() as f64 / 1e9;
+    // The last cluster begins up to half a minute before the end.
+    let slack = END_TOLERANCE + 33.0 + frame;
+    match changed.header.duration {
+        Some(declared) if last + slack < declared => {
+            Err(incomplete(format!("{declared:.1} s are declared, it ends at about {last:.1} s")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What reading the output found in its video.
+#[derive(Debug, Default)]
+struct Found {
+    pictures: u64,
+    layer_units: u64,
+    kept: Digest,
+    hdr10_plus: u64,
+    wrong: Option<String>,
+}
+
+impl Found {
+    fn picture(&mut self, payload: &[u8], length: usize, at: f64) -> Result<(), Failure> {
+        let (mut rpus, mut dynamic) = (0, false);
+        for unit in nal::in_packet(payload, length)? {
+            match NalKind::of(unit) {
+                Some(NalKind::EL) => self.layer_units += 1,
+                Some(NalKind::RPU) => {
+                    rpus += 1;
+                    let rpu = Rpu::parse(unit)?;
+                    if rpu.profile() != 8 || rpu.layer().is_some() || rpu.has_residual_mapping() {
+                        self.complain(format!("profile {} at {at:.3} s", rpu.profile()));
+                    }
+                }
+                Some(NalKind::SEI_PREFIX) => {
+                    dynamic |= sei::hdr10_plus(unit).is_some();
+                    self.kept.bytes(unit);
+                }
+                _ => self.kept.bytes(unit),
+            }
+        }
+        if rpus != 1 {
+            self.complain(format!("{rpus} times metadata at {at:.3} s"));
+        }
+        self.pictures += 1;
+        self.hdr10_plus += u64::from(dynamic);
+        Ok(())
+    }
+
+    fn complain(&mut self, what: String) {
+        self.wrong.get_or_insert(what);
+    }
+}
+
+fn verify(
+    out: &Path,
+    changed: &Changed,
+    base: &Track,
+    done: &Converted,
+    record: &[u8; 24],
+) -> Result<Verdict, Refusal> {
+    let mut found = Found::default();
+    let mut tracks: BTreeMap<u64, TrackSum> = BTreeMap::new();
+    let (length, scale) = (base.nal_length_bytes(), changed.header.scale);
+    let read: Header = packets(out, &|_| true, &mut |packet| {
+        let sum = tracks.entry(packet.track).or_default();
+        let mut digest = Digest::of(sum.digest);
+        digest.number(packet.time as u64);
+        if packet.track == base.number {
+            found.picture(packet.payload, length, seconds(packet.time, scale))?;
+        } else {
+            digest.bytes(packet.payload);
+        }
+        *sum = TrackSum { packets: sum.packets + 1, digest: digest.value() };
+        Ok(())
+    })?;
+    let video = read.tracks.iter().find(|track| track.number == base.number);
+    let stated = video.and_then(|track| track.dolby_record.clone());
+    let others = |tracks: &BTreeMap<u64, TrackSum>| -> Vec<(u64, TrackSum)> {
+        tracks.iter().filter(|(track, _)| **track != base.number).map(|(t, s)| (*t, *s)).collect()
+    };
+    let wrong = found.wrong.clone();
+    let metadata =
+        wrong.unwrap_or_else(|| format!("profile 8.1, once in each of {}", found.pictures));
+    let checks = vec![
+        equal("pictures", &done.pictures, &found.pictures),
+        Check::new("Dolby Vision metadata", found.wrong.is_none() && found.pictures > 0, metadata),
+        equal("enhancement layer units", &0, &found.layer_units),
+        Check::new(
+            "base layer",
+            done.kept == found.kept,
+            format!("{} units, byte for byte and in order", done.kept_units),
+        ),
+        equal("HDR10+ pictures", &done.hdr10_plus, &found.hdr10_plus),
+        equal("video times", &changed.tracks.get(&base.number), &tracks.get(&base.number)),
+        equal("other tracks", &others(&changed.tracks).len(), &others(&tracks).len()),
+        Check::new(
+            "other tracks' packets",
+            others(&changed.tracks) == others(&tracks),
+            "byte for byte and at their times",
+        ),
+        Check::new(
+            "Dolby Vision record",
+            stated.as_deref() == Some(&record[..]),
+            "profile 8, compatible with HDR10, no enhancement layer",
+        ),
+    ];
+    Ok(Verdict { checks })
+}
