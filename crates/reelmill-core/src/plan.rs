@@ -7,7 +7,7 @@ use crate::encoder::{VideoEncoder, subsampled};
 use crate::error::Failure;
 use crate::media::{Colour, FieldOrder, Hdr, MediaInfo, Stream, VideoInfo};
 use crate::packets::{PacketIndex, Uncuttable};
-use crate::preset::{Preset, VideoPreset};
+use crate::preset::{DolbyPreset, Preset, VideoPreset};
 use crate::time::TimeBase;
 use crate::tracks::{Dropped, TrackAction, TrackPlan, Tracks};
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,12 @@ pub enum Cut {
         /// Seconds that the source declares, to check the output against.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         declared: Option<f64>,
+    },
+    /// Not encoded at all: Dolby Vision metadata is converted while the file is
+    /// copied. What is said about encoding has no meaning then.
+    Metadata {
+        /// How.
+        dolby: DolbyPreset,
     },
 }
 
@@ -188,7 +194,10 @@ pub fn plan(
     }
     let mut tracks = Tracks::decide(media, container, &preset.audio);
     let mut encode = video_encode(info, &preset.video, &mut tracks.notes)?;
-    let cut = choose_cut(media, index, limits);
+    let cut = match preset.dolby {
+        Some(dolby) => metadata_only(stream, container, dolby, &mut tracks)?,
+        None => choose_cut(media, index, limits),
+    };
     encode.threads = threads(&cut, limits);
     let time_base = stream.time_base.ok_or_else(|| no_time_base(stream))?;
     let estimate = estimate(media, info, &encode, &cut, limits);
@@ -204,6 +213,28 @@ pub fn plan(
         source_bytes: media.size,
         estimate,
     })
+}
+
+/// Nothing is encoded: every track but an enhancement layer's stays as it is.
+fn metadata_only(
+    stream: &Stream,
+    container: Container,
+    dolby: DolbyPreset,
+    tracks: &mut Tracks,
+) -> Result<Cut, Failure> {
+    if container != Container::Mkv {
+        let message = format!("Dolby Vision metadata is converted in mkv only, not in {container}");
+        return Err(Failure::permanent(message).advise("name the output .mkv"));
+    }
+    if stream.codec != "hevc" {
+        let message = format!("Dolby Vision profile 7 is HEVC; this is {}", stream.codec);
+        return Err(Failure::input(message).advise("choose a preset that encodes"));
+    }
+    tracks.notes = vec![
+        "nothing is encoded: Dolby Vision becomes profile 8.1, the enhancement layer is taken out"
+            .into(),
+    ];
+    Ok(Cut::Metadata { dolby })
 }
 
 fn no_video(media: &MediaInfo) -> Failure {
@@ -253,7 +284,7 @@ fn choose_cut(
 fn threads(cut: &Cut, limits: PlanLimits) -> u32 {
     match cut {
         Cut::Whole { reason: WholeReason::Busy, .. } | Cut::Chunks { .. } => limits.threads,
-        Cut::Whole { .. } => 0,
+        Cut::Whole { .. } | Cut::Metadata { .. } => 0,
     }
 }
 
@@ -397,7 +428,7 @@ fn estimate(
     let (rate, bits) = experience(encode.encoder);
     let parallel = match cut {
         Cut::Chunks { chunks } => (chunks.len() as u32).min(limits.slots),
-        Cut::Whole { .. } => 1,
+        Cut::Whole { .. } | Cut::Metadata { .. } => 1,
     };
     let audio_bits: u64 = media.audio().filter_map(|(stream, _)| stream.bit_rate).sum();
     let bytes = (all * bits + audio_bits as f64 * duration) / 8.0;
@@ -410,7 +441,7 @@ impl Plan {
     pub fn chunks(&self) -> &[Chunk] {
         match &self.video.cut {
             Cut::Chunks { chunks } => chunks,
-            Cut::Whole { .. } => &[],
+            Cut::Whole { .. } | Cut::Metadata { .. } => &[],
         }
     }
 
@@ -418,7 +449,7 @@ impl Plan {
     #[must_use]
     pub fn whole_reason(&self) -> Option<&WholeReason> {
         match &self.video.cut {
-            Cut::Chunks { .. } => None,
+            Cut::Chunks { .. } | Cut::Metadata { .. } => None,
             Cut::Whole { reason, .. } => Some(reason),
         }
     }
@@ -436,7 +467,7 @@ impl Plan {
             Cut::Chunks { chunks } => {
                 Some(chunks.iter().flat_map(|chunk| chunk.pts.ticks().iter().copied()).collect())
             }
-            Cut::Whole { .. } => None,
+            Cut::Whole { .. } | Cut::Metadata { .. } => None,
         }
     }
 }

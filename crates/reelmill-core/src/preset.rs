@@ -19,6 +19,36 @@ pub struct Preset {
     /// The sound.
     #[serde(default)]
     pub audio: AudioPreset,
+    /// When given, nothing is encoded: Dolby Vision profile 7 becomes 8.1 by
+    /// its metadata alone, and all else stays as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dolby: Option<DolbyPreset>,
+}
+
+/// How Dolby Vision metadata is converted.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(deny_unknown_fields, default)]
+pub struct DolbyPreset {
+    /// Whether a full enhancement layer may be lost though it makes the picture
+    /// brighter than the base layer is.
+    pub allow_fel_loss: bool,
+    /// What becomes of HDR10+ metadata.
+    pub hdr10plus: KeepOrDrop,
+}
+
+/// Whether something stays.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum KeepOrDrop {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It is taken out.
+    Drop,
 }
 
 /// How to encode the picture.
@@ -144,6 +174,8 @@ const SHORT_KEYS: &[(&str, &str)] = &[
     ("height", "video.height"),
     ("upscale", "video.upscale"),
     ("keyframe_seconds", "video.keyframe_seconds"),
+    ("allow_fel_loss", "dolby.allow_fel_loss"),
+    ("hdr10plus", "dolby.hdr10plus"),
 ];
 
 impl Presets {
@@ -304,7 +336,7 @@ mod tests {
     fn built_in_presets_are_valid_and_named_as_documented() {
         let presets = Presets::built_in().unwrap();
         let names: Vec<_> = presets.names().collect();
-        assert_eq!(names, ["av1", "h264", "hevc", "lossless", "vp9"]);
+        assert_eq!(names, ["av1", "dv81-remux", "h264", "hevc", "lossless", "vp9"]);
         for name in names {
             presets.get(name, &[]).unwrap();
         }

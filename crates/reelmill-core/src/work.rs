@@ -58,6 +58,7 @@ impl Plan {
                 chunks.iter().map(|c| (TaskKind::EncodeChunk, 1, c.weight, needs)).collect()
             }
             Cut::Whole { .. } => vec![(TaskKind::EncodeVideo, 1, u64::MAX >> 1, needs)],
+            Cut::Metadata { .. } => Vec::new(),
         };
         if self.encodes_audio() {
             kinds.push((TaskKind::EncodeAudio, 1, 1, None));
@@ -77,7 +78,11 @@ impl Plan {
     pub fn work(&self, number: u32) -> Option<Work> {
         let video = &self.video;
         let at = number.checked_sub(1)? as usize;
-        let pieces = self.chunks().len().max(1);
+        let pieces = match &video.cut {
+            Cut::Chunks { chunks } => chunks.len(),
+            Cut::Whole { .. } => 1,
+            Cut::Metadata { .. } => 0,
+        };
         if at >= pieces {
             return match (at - pieces, self.encodes_audio()) {
                 (0, true) => Some(Work::EncodeAudio { tracks: self.encoded_audio() }),
@@ -95,6 +100,7 @@ impl Plan {
             Cut::Whole { declared, .. } => {
                 Work::EncodeVideo { stream, time_base, encode, declared: *declared }
             }
+            Cut::Metadata { .. } => return None,
         })
     }
 

@@ -19,3 +19,4 @@ pub mod remux;
 pub mod rpu;
 pub mod sei;
 pub mod slice;
+mod usual;

@@ -145,6 +145,9 @@ impl Converter {
         nal: &[u8],
         emit: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
     ) -> Result<bool, Failure> {
+        if self.options.base_nits.is_none() {
+            self.options.base_nits = sei::mastering_nits(nal);
+        }
         if !self.options.drop_hdr10_plus {
             self.keep(nal, emit)?;
             return Ok(sei::hdr10_plus(nal).is_some());

@@ -5,19 +5,82 @@ use super::convert::{Converted, Converter, Options};
 use super::digest::Digest;
 use super::nal::{self, NalKind};
 use super::rpu::Rpu;
-use super::sei;
+use super::{sei, usual};
 use crate::matroska::{
     self, Changed, Edits, Header, Refusal, Track, TrackSum, header, packets, rewrite,
 };
 use reelmill_core::check::{Check, Verdict, equal};
 use reelmill_core::dolby;
 use reelmill_core::error::Failure;
+use reelmill_core::preset::{DolbyPreset, KeepOrDrop};
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 /// Seconds by which the last packet may come before the declared end.
 const END_TOLERANCE: f64 = 1.0;
+
+/// A conversion, with all it needs.
+#[derive(Debug, Clone, Copy)]
+pub struct DolbyRemux<'a> {
+    /// The source.
+    pub source: &'a Path,
+    /// A folder for temporary files: a copy of the source, when that is no
+    /// Matroska file of the usual form.
+    pub scratch: &'a Path,
+    /// The output, a Matroska file.
+    pub out: &'a Path,
+    /// How.
+    pub dolby: DolbyPreset,
+}
+
+impl DolbyRemux<'_> {
+    /// Runs it and checks the result.
+    ///
+    /// # Errors
+    /// As [`remux`]; class environment when MKVToolNix is needed and missing.
+    pub async fn run(self, cancel: &CancellationToken) -> Result<Verdict, Failure> {
+        let failure = match self.blocking(self.source, cancel).await {
+            Ok(verdict) => return Ok(verdict),
+            Err(Refusal::Odd(why)) => {
+                tracing::info!(why, "MKVToolNix brings it into the usual form first");
+                None
+            }
+            Err(Refusal::Failed(failure)) => Some(failure),
+        };
+        match failure {
+            Some(failure) if is_matroska(self.source) => Err(failure),
+            _ => {
+                let usual = usual::bring(self.source, self.scratch, cancel).await?;
+                let done = self.blocking(&usual, cancel).await;
+                done.map_err(Refusal::into_failure)
+            }
+        }
+    }
+
+    async fn blocking(self, source: &Path, cancel: &CancellationToken) -> Result<Verdict, Refusal> {
+        let options = Options {
+            drop_hdr10_plus: self.dolby.hdr10plus == KeepOrDrop::Drop,
+            allow_fel_loss: self.dolby.allow_fel_loss,
+            base_nits: None,
+        };
+        let stop = cancel.child_token();
+        let _guard = stop.clone().drop_guard();
+        let (source, out) = (source.to_owned(), self.out.to_owned());
+        let work = move || remux(&source, &out, options, &|| (), &stop);
+        tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or_else(|_| Err(Failure::permanent("the conversion broke off").into()))
+    }
+}
+
+/// Whether the file begins as Matroska files do.
+fn is_matroska(path: &Path) -> bool {
+    let mut start = [0; 4];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start == [0x1A, 0x45, 0xDF, 0xA3]
+}
 
 /// Converts the Matroska file `source` to `out` and checks the result. Blocks.
 ///
@@ -42,15 +105,22 @@ pub fn remux(
         _ => None,
     };
     let fps = base.default_duration.map_or(24.0, |nanos| 1e9 / nanos.max(1) as f64);
-    let record = dolby::record_81(base.size, fps);
+    let record = match base.dolby_record.as_deref().and_then(|record| record.get(..24)) {
+        // 8.4 stays 8.4: its base layer is HLG.
+        Some(record) if record[2] >> 1 == 8 => std::array::from_fn(|at| record[at]),
+        _ => dolby::record_81(base.size, fps),
+    };
     let mut converter = Converter::new(options);
     let length = base.nal_length_bytes();
     let scale = found.scale;
-    let mut used = 0u64;
+    let mut used = 0;
     let mut change = |packet: matroska::Packet<'_>, to: &mut Vec<u8>| {
         let units = nal::in_packet(packet.payload, length)?;
-        let rpu = beside.as_ref().and_then(|track| track.get(&packet.time)).map(Vec::as_slice);
-        used += u64::from(rpu.is_some());
+        // Both tracks are coded in the same order; the times must agree too.
+        let same = |(time, _): &&(i64, Vec<u8>)| *time == packet.time;
+        let entry = beside.as_ref().and_then(|track| track.get(used)).filter(same);
+        let rpu = entry.map(|(_, rpu)| rpu.as_slice());
+        used += usize::from(rpu.is_some());
         let name = || format!("the picture at {:.3} s", seconds(packet.time, scale));
         converter.picture(units, rpu, &name, &mut |unit| put(unit, length, to))
     };
@@ -60,7 +130,7 @@ pub fn remux(
     let changed = rewrite(source, out, edits, cancel)?;
     let layer_pictures = beside.as_ref().map(|track| track.len() as u64);
     let done = converter.finish()?;
-    if layer_pictures.is_some_and(|all| all != done.pictures || used != all) {
+    if layer_pictures.is_some_and(|all| all != done.pictures || used as u64 != all) {
         let message = format!(
             "the base layer has {} pictures, the track with the metadata {}",
             done.pictures,
@@ -95,17 +165,19 @@ fn has_metadata(source: &Path, track: &Track) -> Result<bool, Refusal> {
     }
 }
 
-/// The metadata of a track of its own, by the time of its pictures.
-fn beside(source: &Path, layer: &Track) -> Result<BTreeMap<i64, Vec<u8>>, Refusal> {
-    let mut track = BTreeMap::new();
+/// The metadata of a track of its own, in coding order, with its times.
+fn beside(source: &Path, layer: &Track) -> Result<Vec<(i64, Vec<u8>)>, Refusal> {
+    let mut track = Vec::new();
     let length = layer.nal_length_bytes();
     packets(source, &|number| number == layer.number, &mut |packet| {
-        for unit in nal::in_packet(packet.payload, length)? {
-            if NalKind::of(unit) == Some(NalKind::RPU)
-                && track.insert(packet.time, unit.to_vec()).is_some()
-            {
+        let units = nal::in_packet(packet.payload, length)?;
+        let mut rpus = units.iter().filter(|unit| NalKind::of(unit) == Some(NalKind::RPU));
+        match (rpus.next(), rpus.next()) {
+            (Some(_), Some(_)) => {
                 return Err(Failure::input("a picture has Dolby Vision metadata twice"));
             }
+            (Some(rpu), None) => track.push((packet.time, rpu.to_vec())),
+            (None, _) => {}
         }
         Ok(())
     })?;

@@ -57,6 +57,15 @@ pub fn messages(nal: &[u8]) -> Option<Vec<Message>> {
     Some(messages)
 }
 
+/// The brightest that the mastering display showed, nits, if `nal` says so.
+#[must_use]
+pub fn mastering_nits(nal: &[u8]) -> Option<u32> {
+    let messages = messages(nal)?;
+    let display = messages.iter().find(|message| message.kind == MASTERING_DISPLAY)?;
+    let (brightest, _) = display.payload.get(16..)?.split_first_chunk::<4>()?;
+    Some(u32::from_be_bytes(*brightest) / 10_000)
+}
+
 /// A number as a run of 255s and what is left.
 fn number(rest: &mut &[u8]) -> Option<u32> {
     let mut value = 0u32;

@@ -6,6 +6,7 @@ use super::out;
 use crate::exit::{Ending, Exit};
 use crate::farm;
 use crate::worker::analyse;
+use reelmill_core::packets::Uncuttable;
 use reelmill_core::plan::{Cut, Plan, PlanLimits, SourceFacts, plan};
 use reelmill_core::tracks::TrackAction;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,8 @@ pub(crate) async fn run(args: PlanArgs, common: &Common) -> Result<Exit, Ending>
     let tools = common.tools().await?;
     let cancel = CancellationToken::new();
     check_input(&tools, &args.input, &cancel).await?;
-    let (media, index, skeleton) = analyse(&tools, &args.input, None, &cancel).await?;
+    let (media, index, skeleton) =
+        analyse(&tools, &args.input, preset.dolby.map(|_| Uncuttable::Empty), &cancel).await?;
     let slots = args.encode.workers.unwrap_or_else(farm::cores);
     let limits = PlanLimits {
         slots,
@@ -41,7 +43,7 @@ pub(crate) async fn run(args: PlanArgs, common: &Common) -> Result<Exit, Ending>
 fn tell(plan: &Plan) -> Vec<String> {
     let video = &plan.video;
     let encode = &video.encode;
-    let mut lines = vec![format!(
+    let picture = format!(
         "picture   stream {}: {} {}x{} {}{}{}",
         video.stream,
         encode.encoder,
@@ -50,7 +52,14 @@ fn tell(plan: &Plan) -> Vec<String> {
         encode.pixel_format,
         encode.crf.map_or(String::new(), |crf| format!(", crf {crf}")),
         encode.speed.as_ref().map_or(String::new(), |speed| format!(", speed {speed}")),
-    )];
+    );
+    let mut lines = match video.cut {
+        Cut::Metadata { .. } => vec![format!(
+            "picture   stream {}: hevc as it is; Dolby Vision becomes profile 8.1",
+            video.stream
+        )],
+        Cut::Chunks { .. } | Cut::Whole { .. } => vec![picture],
+    };
     lines.extend(tell_cut(plan));
     for track in &plan.tracks {
         lines.push(format!("track     stream {}: {}", track.stream, tell_action(&track.action)));
@@ -75,6 +84,7 @@ fn tell_cut(plan: &Plan) -> Vec<String> {
     let base = plan.video.time_base;
     match &plan.video.cut {
         Cut::Whole { reason, .. } => vec![format!("chunks    none, in one piece: {reason}")],
+        Cut::Metadata { .. } => Vec::new(),
         Cut::Chunks { chunks } => {
             let frames: usize = chunks.iter().map(|chunk| chunk.pts.len()).sum();
             let mut lines = vec![format!("chunks    {} of {frames} frames in all", chunks.len())];

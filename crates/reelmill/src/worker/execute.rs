@@ -7,9 +7,11 @@ use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::job::Request;
 use reelmill_core::media::MediaInfo;
 use reelmill_core::packets::Uncuttable;
-use reelmill_core::plan::{PlanLimits, SourceFacts, plan};
+use reelmill_core::plan::{Cut, PlanLimits, SourceFacts, plan};
+use reelmill_core::preset::DolbyPreset;
 use reelmill_core::task::{Encoded, Finished, TaskResult, Work};
 use reelmill_media::encode::{EncodedFile, Source, VideoJob, encode_chunk, encode_video};
+use reelmill_media::hdr::remux::DolbyRemux;
 use reelmill_media::stitch::{Assembly, Parts, stitch};
 use reelmill_media::verify::{expect, verify};
 use reelmill_media::{audio, layout, packets, probe};
@@ -59,7 +61,7 @@ impl Attempt<'_> {
 
     async fn analyse(&self, request: &Request, limits: PlanLimits) -> Result<Report, Failure> {
         let path = self.whole_source().await?;
-        let facts = analyse(&self.worker.tools, &path, request.uncuttable.clone(), self.cancel);
+        let facts = analyse(&self.worker.tools, &path, uncuttable(request), self.cancel);
         let (media, index, skeleton) = facts.await?;
         let source =
             SourceFacts { media: &media, index: index.as_ref().map_err(Clone::clone), skeleton };
@@ -152,6 +154,9 @@ impl Attempt<'_> {
 
     async fn finish(&self, order: &FinishOrder) -> Result<Report, Failure> {
         let source = self.whole_source().await?;
+        if let Cut::Metadata { dolby } = &order.plan.video.cut {
+            return self.convert_metadata(order, &source, *dolby).await;
+        }
         let mut video = Vec::with_capacity(order.video.len());
         for part in &order.video {
             video.push(self.piece(part).await?);
@@ -170,6 +175,31 @@ impl Attempt<'_> {
                 if staged.is_some() {
                     let _ = tokio::fs::remove_file(&out).await;
                 }
+                Err(failure)
+            }
+        }
+    }
+
+    /// The whole conversion, when only metadata changes.
+    async fn convert_metadata(
+        &self,
+        order: &FinishOrder,
+        source: &Path,
+        dolby: DolbyPreset,
+    ) -> Result<Report, Failure> {
+        let staged = order.stage_path.as_ref().map(PathBuf::from);
+        let out = staged.clone().unwrap_or_else(|| self.scratch.join("output.mkv"));
+        let job = DolbyRemux { source, scratch: self.scratch, out: &out, dolby };
+        let made = self.ticking(Box::pin(job.run(self.cancel))).await;
+        let sealed = match made {
+            Ok(verdict) if verdict.passed() => self.seal(&out, staged.is_some(), verdict).await,
+            Ok(verdict) => Err(refused(&verdict)),
+            Err(failure) => Err(failure),
+        };
+        match sealed {
+            Ok(finished) => Ok(Report::Done { result: TaskResult::Finished(finished) }),
+            Err(failure) => {
+                let _ = tokio::fs::remove_file(&out).await;
                 Err(failure)
             }
         }
@@ -208,9 +238,7 @@ impl Attempt<'_> {
             .ticking(Box::pin(verify(tools, assembly, expected, &extradata, out, self.cancel)))
             .await?;
         if !verdict.passed() {
-            let message = format!("the output was refused: {}", verdict.complaint());
-            return Err(Failure::permanent(message)
-                .advise("nothing was published; please report this with the source's details"));
+            return Err(refused(&verdict));
         }
         self.seal(out, order.stage_path.is_some(), verdict).await
     }
@@ -246,11 +274,21 @@ impl Attempt<'_> {
     }
 }
 
+/// Why the packets need no index: they cannot be cut, or will not be.
+fn uncuttable(request: &Request) -> Option<Uncuttable> {
+    request.uncuttable.clone().or_else(|| request.preset.dolby.map(|_| Uncuttable::Empty))
+}
+
 fn source<'a>(path: &'a Path, media: &'a MediaInfo, partial: bool) -> Source<'a> {
     let (codec, pixel_format) = media
         .video()
         .map_or(("", ""), |(stream, info)| (stream.codec.as_str(), info.pixel_format.as_str()));
     Source { path, start_micros: media.start_micros, codec, pixel_format, partial }
+}
+
+fn refused(verdict: &reelmill_core::check::Verdict) -> Failure {
+    Failure::permanent(format!("the output was refused: {}", verdict.complaint()))
+        .advise("nothing was published; please report this with the source's details")
 }
 
 fn no_picture() -> EncodedFile {
