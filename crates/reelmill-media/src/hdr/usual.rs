@@ -23,7 +23,7 @@ pub(super) async fn bring(
     })?;
     check_space(source, scratch)?;
     let usual = scratch.join("usual.mkv");
-    let exit = ToolCommand::new(&mkvmerge)
+    let exit = ToolCommand::uncaged(&mkvmerge)
         .args(["--quiet", "--compression", "-1:none", "-o"])
         .arg(&usual)
         .args(["--compression", "-1:none"])
