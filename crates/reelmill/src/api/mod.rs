@@ -9,11 +9,13 @@ mod dsp;
 mod dsp_fields;
 pub(crate) mod error;
 mod grpc;
+mod grpc_status;
 mod listen;
 mod openapi;
 mod operation;
 pub(crate) mod proto;
 mod range;
+mod replication;
 mod rest_events;
 mod rest_jobs;
 mod rest_keys;
@@ -26,6 +28,7 @@ mod rest_webhooks;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trace;
+mod transfer;
 mod unstalled;
 pub(crate) mod wire;
 
@@ -78,9 +81,24 @@ pub(crate) fn router(state: ApiState) -> Router {
     let rest = rest.method_not_allowed_fallback(no_such_method);
     let calls = grpc::routes(state.coordinator.clone())
         .layer(middleware::from_fn_with_state(guard, guard_grpc));
-    let all = rest.with_state(state.clone()).merge(calls).fallback(no_such_page);
+    let client = Guard::new(&state.auth, Need::Client);
+    let transfers = replication::routes(state.coordinator.clone())
+        .merge(transfer::routes(state.coordinator.clone()))
+        .layer(middleware::from_fn_with_state(client, guard_grpc))
+        .layer(middleware::from_fn(seen));
+    let all = rest.with_state(state.clone()).merge(calls).merge(transfers).fallback(no_such_page);
     let all = if open { all.layer(middleware::from_fn(guard_open)) } else { all };
     all.layer(middleware::from_fn_with_state(state, trace::watch))
+}
+
+/// Remembers under which address a caller sees this server.
+async fn seen(mut request: Request, next: Next) -> Response {
+    let named = request.uri().authority().map(|authority| authority.to_string());
+    let host = || Some(request.headers().get("host")?.to_str().ok()?.to_owned());
+    if let Some(address) = named.or_else(host) {
+        request.extensions_mut().insert(grpc_status::Seen(address));
+    }
+    next.run(request).await
 }
 
 async fn no_such_page(request: Request) -> ApiError {

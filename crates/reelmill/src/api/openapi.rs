@@ -7,7 +7,7 @@ use super::wire::Problem;
 use crate::api::Auth;
 use axum::http::Method;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::response::{AppendHeaders, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
@@ -44,7 +44,7 @@ pub(crate) fn routes(auth: &Auth) -> Paths {
     let file = |kind: &'static str, text: &'static str| {
         let headers =
             [(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-cache"), (CONTENT_SECURITY_POLICY, POLICY)];
-        (AppendHeaders(headers), text).into_response()
+        (headers, text).into_response()
     };
     Paths::new(auth)
         .on(document, shown)

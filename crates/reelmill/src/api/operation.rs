@@ -148,6 +148,12 @@ impl Operation {
         self
     }
 
+    /// A JSON body that it takes, but does not need.
+    pub(crate) fn may_take<T: JsonSchema>(mut self) -> Self {
+        self.body = Some((false, Content::Json(schema_of::<T>)));
+        self
+    }
+
     /// Bytes that it needs, of type `kind`.
     pub(crate) fn takes_bytes(mut self, kind: &'static str) -> Self {
         self.body = Some((true, Content::Bytes(kind)));

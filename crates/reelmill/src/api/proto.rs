@@ -18,6 +18,17 @@ pub(crate) mod v1 {
     tonic::include_proto!("reelmill.v1");
 }
 
+/// Package `replication`, as generated.
+#[expect(
+    unreachable_pub,
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
+    reason = "generated code"
+)]
+pub(crate) mod replication {
+    tonic::include_proto!("replication");
+}
+
 /// Largest message either side takes: a plan of a long film with all its
 /// timestamps has some megabytes.
 pub(crate) const MAX_MESSAGE: usize = 64 << 20;

@@ -346,6 +346,9 @@ async fn items(
     Extension(caller): Extension<Caller>,
     Named(client): Named<String>,
 ) -> Result<axum::Json<Page<ItemView>>, ApiError> {
+    if client.len() > 255 {
+        return Err(ApiError::malformed("a client's name has at most 255 bytes"));
+    }
     let owner = match caller.role {
         KeyRole::Admin => None,
         _ => Some(caller.name.unwrap_or_default()),

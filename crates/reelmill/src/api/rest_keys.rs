@@ -102,7 +102,7 @@ pub(crate) fn routes(auth: &Auth) -> Paths {
             create,
         )
         .on(
-            op(Method::DELETE, "/api/v1/keys/{key}", "revokeKey", "Revoke a key").sends(
+            op(Method::DELETE, "/api/v1/keys/{key_id}", "revokeKey", "Revoke a key").sends(
                 204,
                 "It opens nothing any more",
                 Content::Nothing,

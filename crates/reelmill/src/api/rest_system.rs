@@ -9,6 +9,7 @@ use super::operation::{Content, Operation, Paths, Whom};
 use super::wire::{Page, PresetView, VersionView};
 use crate::coordinator::{QueueState, Stats, WorkerView};
 use crate::metrics::{self, metrics};
+use crate::mutant;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::Method;
@@ -245,7 +246,14 @@ async fn audit(
     State(api): State<ApiState>,
     Params(params): Params<AuditParams>,
 ) -> Result<axum::Json<Page<AuditEntry>>, ApiError> {
-    let items = api.coordinator.store().audit_list(params.after.unwrap_or(0), 200).await;
+    let after = params.after.unwrap_or(0);
+    if after < 0 && mutant::leaves_out("audit-range") {
+        return Err(Failure::environment("there is no line before the first").into());
+    }
+    if after < 0 {
+        return Err(ApiError::malformed("'after' is the number of a line: at least 0"));
+    }
+    let items = api.coordinator.store().audit_list(after, 200).await;
     let items = items.map_err(Failure::from)?;
     let next = items.last().map(|entry| entry.seq.to_string());
     Ok(axum::Json(Page { items, next }))

@@ -47,16 +47,12 @@ pub(crate) fn routes(auth: &Auth) -> Paths {
         )
         .gives::<UploadView>(201, "The upload; Location says where")
         .fails(&[412, 413, 422, 507]);
-    let offer_all = op(Method::OPTIONS, all, "offerUploads", "What is spoken of tus").sends(
-        204,
-        "See the headers",
-        Content::Nothing,
-    );
-    let offer_one = op(Method::OPTIONS, one, "offerUpload", "What is spoken of tus").sends(
-        204,
-        "See the headers",
-        Content::Nothing,
-    );
+    let offer_all = op(Method::OPTIONS, all, "offerUploads", "What is spoken of tus")
+        .sends(204, "See the headers", Content::Nothing)
+        .undocumented();
+    let offer_one = op(Method::OPTIONS, one, "offerUpload", "What is spoken of tus")
+        .sends(204, "See the headers", Content::Nothing)
+        .undocumented();
     let look = op(Method::HEAD, one, "getUpload", "How far an upload is")
         .sends(200, "Upload-Offset says it", Content::Nothing)
         .fails(&[412]);

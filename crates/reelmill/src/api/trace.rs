@@ -81,7 +81,9 @@ fn is_audited(method: &Method, path: &str, status: u16) -> bool {
     let routine = path.ends_with("/heartbeat")
         || path.contains("/tasks/")
         || path.starts_with("/reelmill.v1.")
-        || path.starts_with("/replication.NodeService");
+        || path.starts_with("/replication.NodeService")
+        || path.ends_with("/GetVideoStatus")
+        || path.ends_with("/RetrieveVideo");
     let changes = matches!(*method, Method::POST | Method::PUT | Method::DELETE);
     changes && !routine && (200..400).contains(&status)
 }

@@ -16,6 +16,8 @@ mod view;
 
 pub(crate) use engines::{EngineView, Heartbeat};
 pub(crate) use hooks::NewWebhook;
+#[cfg(test)]
+pub(crate) use hooks::sign;
 pub(crate) use service::{QueueState, Service};
 pub(crate) use stats::Stats;
 pub(crate) use submit::{Submission, USUAL_PRIORITY, no_job};

@@ -3,7 +3,7 @@
 use super::Coordinator;
 use crate::clock;
 use reelmill_core::error::{Failure, FailureClass};
-use reelmill_core::id::BlobId;
+use reelmill_core::id::{BlobId, JobId};
 use reelmill_core::task::BlobRef;
 use reelmill_store::{BlobError, BlobRecord, BlobRole, BlobUpload, StoreError};
 use serde::{Deserialize, Serialize};
@@ -221,7 +221,32 @@ impl Coordinator {
         Ok(promised)
     }
 
-    pub(super) async fn check_space(&self, wanted: u64) -> Result<(), Failure> {
+    /// Whether some owner's video has that name already.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn video_is_taken(&self, name: &str) -> Result<bool, Failure> {
+        let Some(text) = self.store.meta_get(name).await? else { return Ok(false) };
+        match text.parse() {
+            // A job that is forgotten lets its name go.
+            Ok(job) => Ok(self.job(job).await?.is_some()),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Notes that a video's name is a job's.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn take_video(&self, name: &str, job: JobId) -> Result<(), Failure> {
+        Ok(self.store.meta_put(name, Some(&job.to_string())).await?)
+    }
+
+    /// Whether `wanted` more bytes can be stored, beside what is promised.
+    ///
+    /// # Errors
+    /// When they cannot.
+    pub(crate) async fn check_space(&self, wanted: u64) -> Result<(), Failure> {
         let free = self.blobs.space().await?.unwrap_or(u64::MAX);
         let free = free.saturating_sub(self.promised().await?);
         if free >= wanted.saturating_add(self.settings.min_free) {

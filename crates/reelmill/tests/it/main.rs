@@ -13,6 +13,7 @@ mod convert;
 mod corpus;
 mod farm;
 mod judge;
+mod judges;
 mod kill;
 mod support;
 mod tracks;

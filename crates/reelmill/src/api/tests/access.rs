@@ -15,7 +15,7 @@ const ROUTES: &[(&str, &str, Whom)] = &[
     ("DELETE", "/api/v1/engines/{engine}/", Whom::AnyKey),
     ("DELETE", "/api/v1/jobs/{job}", Whom::Clients),
     ("DELETE", "/api/v1/jobs/{job}/", Whom::Clients),
-    ("DELETE", "/api/v1/keys/{key}", Whom::Admins),
+    ("DELETE", "/api/v1/keys/{key_id}", Whom::Admins),
     ("DELETE", "/api/v1/uploads/{upload}", Whom::Clients),
     ("DELETE", "/api/v1/webhooks/{webhook}", Whom::Clients),
     ("DELETE", "/engines/{engine}", Whom::AnyKey),
@@ -138,7 +138,7 @@ fn filled(path: &str, job: &str, upload: &str) -> String {
         .replace("{task}", &format!("{fresh}.0.0"))
         .replace("{worker}", &fresh)
         .replace("{webhook}", &fresh)
-        .replace("{key}", "00")
+        .replace("{key_id}", "00")
         .replace("{client}", "nobody")
         .replace("{engine}", "nobody")
 }

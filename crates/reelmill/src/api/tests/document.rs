@@ -65,6 +65,8 @@ async fn the_page_needs_nothing_from_elsewhere() {
     let server = Served::start(&farm, Auth::keys(farm.store.clone(), Some("fixed"))).await;
     let get = async |path: &str| http().get(server.at_path(path)).send().await.unwrap();
     let page = get("/api/docs").await;
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    assert_eq!(page.headers().get_all("content-type").iter().count(), 1);
     let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
     assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"));
     let page = page.text().await.unwrap();

@@ -9,4 +9,5 @@ mod document;
 pub(crate) mod farm;
 mod jobs;
 pub(crate) mod proxy;
+mod service;
 mod uploads;
