@@ -66,9 +66,7 @@ pub fn fel_loss(source_max_pq: Option<u16>, base_nits: Option<u32>) -> Option<Fa
             "the full enhancement layer brightens the picture to {wanted:.0} nits; \
              its base layer was mastered to {base:.0}: profile 8.1 would lose that"
         ))
-        .advise(
-            "give --allow-fel-loss (--set dolby.allow_fel_loss=true) to convert it nevertheless",
-        )
+        .advise("give --allow-fel-loss to convert it nevertheless")
     })
 }
 

@@ -110,9 +110,15 @@ pub(crate) fn plain(line: &str) -> &str {
 fn killed(tool: &str, signal: i32) -> Failure {
     /// SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV on Linux.
     const CRASHES: [i32; 5] = [4, 6, 7, 8, 11];
+    /// SIGXFSZ on Linux: files may grow only as far as there is room.
+    const FILE_TOO_LARGE: i32 = 25;
     if signal == 9 {
         let message = format!("{tool} was killed by the system, probably for want of memory");
         return Failure::transient(message).advise(NO_MEMORY);
+    }
+    if signal == FILE_TOO_LARGE {
+        let message = format!("{tool} was about to fill the disk: no space left");
+        return Failure::new(FailureClass::NoSpace, message).advise(FREE_SPACE);
     }
     if CRASHES.contains(&signal) {
         return Failure::transient(format!("{tool} crashed (signal {signal})"))
@@ -171,6 +177,13 @@ mod tests {
     fn class_of(status: i32, said: &[&str]) -> FailureClass {
         let said: Vec<String> = said.iter().map(|line| (*line).to_owned()).collect();
         failed(Path::new("/usr/bin/ffmpeg"), String::new(), status, &said).class
+    }
+
+    #[test]
+    fn a_file_that_outgrows_the_disk_is_no_crash() {
+        let failure = killed("ffmpeg", 25);
+        assert_eq!(failure.class, FailureClass::NoSpace);
+        assert!(failure.message.contains("no space left"), "{failure}");
     }
 
     #[test]

@@ -206,6 +206,10 @@ pub(crate) struct EncodeArgs {
     /// Change a setting of the preset, for example crf=20 or speed=slow.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    /// Convert a Dolby Vision source although its full enhancement layer makes
+    /// the picture brighter, and is lost.
+    #[arg(long)]
+    pub(crate) allow_fel_loss: bool,
 }
 
 impl EncodeArgs {
@@ -213,7 +217,8 @@ impl EncodeArgs {
     pub(crate) fn overrides(&self) -> Vec<String> {
         let sizes = [("width", self.width), ("height", self.height)];
         let sizes = sizes.iter().filter_map(|(key, size)| size.map(|size| format!("{key}={size}")));
-        self.set.iter().cloned().chain(sizes).collect()
+        let fel = self.allow_fel_loss.then(|| "dolby.allow_fel_loss=true".to_owned());
+        self.set.iter().cloned().chain(sizes).chain(fel).collect()
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::args::{Common, ConvertArgs, EncodeArgs};
 use super::out;
-use super::place::{check_output, publish, staged_path};
+use super::place::{check_output, make_room, publish, staged_path};
 use super::progress::Display;
 use super::resume::{forget_old, has_finished_work, remove_folder, resume_key};
 use super::signals::Stop;
@@ -142,6 +142,7 @@ impl One<'_> {
         container: Option<Container>,
         (media, encoders): (&MediaInfo, Vec<ProvenEncoder>),
     ) -> Result<Job, Ending> {
+        make_room(place)?;
         let slots = self.slots(media);
         let terms = farm::Terms {
             lease: LeaseTerms::default(),

@@ -1,9 +1,31 @@
 //! Where an output goes: looked at before, put together beside, renamed into.
 
 use crate::exit::Ending;
-use reelmill_core::error::Failure;
+use reelmill_core::error::{Failure, FailureClass};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+/// Space below which nothing is begun, bytes: what the conversion's own records
+/// take, with room to write down that it failed.
+const LEAST_SPACE: u64 = 4 << 20;
+
+/// Makes the folder for chunks and records, and refuses it when it is as good as
+/// full: a conversion that cannot write down how it went cannot end either.
+///
+/// # Errors
+/// When the folder cannot be made, or has less than 4 MiB free.
+pub(super) fn make_room(folder: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder)
+        .map_err(|e| Failure::io(format!("create {}", folder.display()), &e))?;
+    let Ok(space) = rustix::fs::statvfs(folder) else { return Ok(()) };
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    if free >= LEAST_SPACE {
+        return Ok(());
+    }
+    let message = format!("there is no space left for chunks in {}", folder.display());
+    Err(Failure::new(FailureClass::NoSpace, message)
+        .advise("free some space there, or choose another place with --scratch"))
+}
 
 /// Whether `output` can be written without harming anything, found by trying.
 ///

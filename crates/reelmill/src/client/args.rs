@@ -30,6 +30,10 @@ pub(crate) struct SubmitArgs {
     /// Change a setting of the preset, for example crf=20 or speed=slow.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    /// Convert a Dolby Vision source although its full enhancement layer makes
+    /// the picture brighter, and is lost.
+    #[arg(long)]
+    pub(crate) allow_fel_loss: bool,
     /// Place in the queue: 0 (last) to 100 (first); 50 when not given.
     #[arg(long, value_name = "0..100", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) priority: Option<u8>,
@@ -62,7 +66,8 @@ impl SubmitArgs {
     pub(crate) fn overrides(&self) -> Vec<String> {
         let sizes = [("width", self.width), ("height", self.height)];
         let sizes = sizes.iter().filter_map(|(key, size)| size.map(|size| format!("{key}={size}")));
-        self.set.iter().cloned().chain(sizes).collect()
+        let fel = self.allow_fel_loss.then(|| "dolby.allow_fel_loss=true".to_owned());
+        self.set.iter().cloned().chain(sizes).chain(fel).collect()
     }
 
     /// The output format, as given or as the output's name says.

@@ -191,27 +191,30 @@ fn no_space_left() {
     let place = Place::new();
     let full = place.path("full");
     std::fs::create_dir(&full).unwrap();
-    let mount = super::support::tool("mount")
-        .args(["-t", "tmpfs", "-o", "size=600k", "tmpfs"])
-        .arg(&full)
-        .output()
-        .unwrap();
-    if !mount.status.success() {
-        return super::support::not_run(group, "tmpfs cannot be mounted here");
+    // Too little to begin with, and enough to begin but not to end.
+    for size in ["size=600k", "size=6m"] {
+        let mount = super::support::tool("mount")
+            .args(["-t", "tmpfs", "-o", size, "tmpfs"])
+            .arg(&full)
+            .output()
+            .unwrap();
+        if !mount.status.success() {
+            return super::support::not_run(group, "tmpfs cannot be mounted here");
+        }
+        let mut command = place.reelmill();
+        command.arg("convert").arg(clip(20)).arg("-o").arg(full.join("out.mkv"));
+        let output_full = Ran::of(command.args(["--preset", "lossless"]));
+        let mut command = place.reelmill();
+        command.arg("convert").arg(clip(20)).arg("-o").arg(place.path("out.mkv"));
+        command.arg("--scratch").arg(&full);
+        let scratch_full = Ran::of(command.args(["--preset", "lossless"]));
+        let left = std::fs::read_dir(&full).unwrap().count();
+        super::support::tool("umount").arg(&full).status().unwrap();
+        output_full.refused(1, &["space", "what to do"]);
+        scratch_full.refused(1, &["space", "what to do"]);
+        assert!(left <= 1, "only the scratch folder may remain, found {left} entries");
+        assert!(!place.path("out.mkv").exists());
     }
-    let mut command = place.reelmill();
-    command.arg("convert").arg(clip(20)).arg("-o").arg(full.join("out.mkv"));
-    let output_full = Ran::of(command.args(["--preset", "lossless"]));
-    let mut command = place.reelmill();
-    command.arg("convert").arg(clip(20)).arg("-o").arg(place.path("out.mkv"));
-    command.arg("--scratch").arg(&full);
-    let scratch_full = Ran::of(command.args(["--preset", "lossless"]));
-    let left = std::fs::read_dir(&full).unwrap().count();
-    super::support::tool("umount").arg(&full).status().unwrap();
-    output_full.refused(1, &["space", "what to do"]);
-    scratch_full.refused(1, &["space", "what to do"]);
-    assert!(left <= 1, "only the scratch folder may remain, found {left} entries");
-    assert!(!place.path("out.mkv").exists());
 }
 
 #[test]
