@@ -14,6 +14,8 @@ pub enum FailureClass {
     Transient,
     /// The worker that had the task died, hung or was cut off.
     WorkerLost,
+    /// The task took worker after worker with it.
+    Quarantined,
     /// The attempt ran past its deadline or made no progress.
     Timeout,
     /// Decoding contradicts the packet index: the job must be planned again,
@@ -37,7 +39,9 @@ impl FailureClass {
             | Self::Timeout
             | Self::Environment
             | Self::NoSpace => true,
-            Self::Input | Self::Permanent | Self::Recut | Self::Cancelled => false,
+            Self::Input | Self::Permanent | Self::Quarantined | Self::Recut | Self::Cancelled => {
+                false
+            }
         }
     }
 
@@ -49,6 +53,7 @@ impl FailureClass {
             Self::Permanent => "permanent",
             Self::Transient => "transient",
             Self::WorkerLost => "worker lost",
+            Self::Quarantined => "quarantined",
             Self::Timeout => "timeout",
             Self::Recut => "cannot be cut",
             Self::Environment => "environment",

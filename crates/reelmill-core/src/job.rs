@@ -53,6 +53,10 @@ pub struct Job {
     /// first claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoder_pin: Option<String>,
+    /// Workers lost on its tasks since one of them was done. From
+    /// [`PROBATION`] on, only one worker at a time tries it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub losses: u32,
     /// The output, once completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Finished>,
@@ -87,6 +91,16 @@ pub struct Item {
     /// Version of the client's program, or of the file, as the client counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+}
+
+/// So many workers lost on a job without anything done in between, and only one
+/// worker at a time tries it: one machine that is switched off costs nothing,
+/// a source that kills its workers does not kill all of them at once.
+pub const PROBATION: u32 = 2;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What to convert.
@@ -273,7 +287,7 @@ pub fn step(state: JobState, stage: u8, tasks: &[(u8, TaskState)]) -> Step {
     if state.is_final() || tasks.is_empty() {
         return Step::Stay;
     }
-    if tasks.iter().any(|(_, task)| *task == TaskState::Failed) {
+    if tasks.iter().any(|(_, t)| matches!(t, TaskState::Failed | TaskState::Quarantined)) {
         return Step::GiveUp;
     }
     let open = tasks.iter().filter(|(_, task)| *task != TaskState::Done).map(|(at, _)| *at).min();

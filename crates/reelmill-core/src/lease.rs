@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Lease {
     /// Random name of this grant.
     pub id: LeaseId,
+    /// The task's epoch that this grant raised it to.
+    #[serde(default)]
+    pub epoch: u64,
     /// Who has it.
     pub worker: WorkerId,
     /// Which run of that worker.
@@ -61,6 +64,12 @@ pub struct LeaseProof {
 }
 
 impl Lease {
+    /// What its holder shows.
+    #[must_use]
+    pub fn proof(&self) -> LeaseProof {
+        LeaseProof { lease: self.id, epoch: self.epoch }
+    }
+
     /// A new grant at `now`.
     #[must_use]
     pub fn grant(
@@ -72,6 +81,7 @@ impl Lease {
     ) -> Self {
         Self {
             id,
+            epoch: 0,
             worker,
             session,
             granted: now,

@@ -4,7 +4,7 @@ use crate::check::Verdict;
 use crate::encoder::VideoEncoder;
 use crate::error::Failure;
 use crate::id::{BlobId, TaskId, WorkerId};
-use crate::lease::Lease;
+use crate::lease::{Lease, LeaseProof};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,12 @@ pub struct Task {
     pub stage: u8,
     /// Predicted work; orders the tasks of a job, heaviest first.
     pub weight: u64,
+    /// Predicted work, thousands of pixels to encode; 0 when not known.
+    #[serde(default)]
+    pub cost: u64,
+    /// Frames it must yield; 0 when not known beforehand.
+    #[serde(default)]
+    pub frames: u64,
     /// Encoder that the worker must have proven.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needs: Option<VideoEncoder>,
@@ -41,6 +47,12 @@ pub struct Task {
     /// Who has it, while leased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
+    /// Who tries it too, because the first takes long: the first result counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rival: Option<Lease>,
+    /// Under which grant it was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done_by: Option<LeaseProof>,
     /// What it yielded, once done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<TaskResult>,
@@ -100,6 +112,8 @@ pub enum TaskState {
     Done,
     /// Given up.
     Failed,
+    /// Given up because it took worker after worker with it; released by hand.
+    Quarantined,
     /// Cancelled with its job.
     Cancelled,
 }
@@ -108,7 +122,7 @@ impl TaskState {
     /// Whether nothing will change any more, short of a retry by hand.
     #[must_use]
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+        matches!(self, Self::Done | Self::Failed | Self::Quarantined | Self::Cancelled)
     }
 }
 
@@ -169,6 +183,17 @@ pub struct BlobRef {
 }
 
 impl Task {
+    /// The grants that can speak for it: the first one's and the rival's.
+    pub fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.lease.iter().chain(&self.rival)
+    }
+
+    /// Whether `proof` is one of a grant that can speak for it.
+    #[must_use]
+    pub fn is_held_by(&self, proof: LeaseProof) -> bool {
+        self.leases().any(|lease| lease.proof() == proof)
+    }
+
     /// A new task, waiting for its stage.
     #[must_use]
     pub fn new(id: TaskId, kind: TaskKind, stage: u8, now: Timestamp) -> Self {
@@ -177,6 +202,8 @@ impl Task {
             kind,
             stage,
             weight: 1,
+            cost: 0,
+            frames: 0,
             needs: None,
             state: if stage == 0 { TaskState::Ready } else { TaskState::Waiting },
             epoch: 0,
@@ -185,6 +212,8 @@ impl Task {
             failed_on: Vec::new(),
             not_before: now,
             lease: None,
+            rival: None,
+            done_by: None,
             result: None,
             failure: None,
         }

@@ -16,6 +16,8 @@ pub enum TaskEvent {
     Unblock,
     /// A worker takes it.
     Claim(Lease),
+    /// A second worker tries it beside the first, which takes long.
+    Rival(Lease),
     /// Its worker is alive and has done so many units.
     Renew(LeaseProof, u64),
     /// Its worker has done it.
@@ -26,8 +28,10 @@ pub enum TaskEvent {
     Release(LeaseProof),
     /// Its lease may have ended: look.
     Sweep,
-    /// Its worker is known to be gone (its process restarted or signed off).
-    WorkerGone,
+    /// The worker with this grant is known to be gone (its process restarted).
+    WorkerGone(LeaseProof),
+    /// A worker that was held for lost is alive after all.
+    Alive(WorkerId),
     /// Its job was cancelled.
     Cancel,
     /// A person asks for another try.
@@ -77,6 +81,11 @@ pub enum Told {
         /// Who.
         worker: WorkerId,
     },
+    /// A second worker tries it too.
+    Doubled {
+        /// Who.
+        worker: WorkerId,
+    },
     /// It is done.
     Done {
         /// By whom.
@@ -122,7 +131,8 @@ pub fn transition(
 ) -> Result<Change, Refused> {
     match event {
         TaskEvent::Unblock => task.unblock(),
-        TaskEvent::Claim(lease) => task.claim(lease, now),
+        TaskEvent::Claim(lease) => task.claim(&lease, now),
+        TaskEvent::Rival(lease) => task.double(&lease),
         TaskEvent::Renew(proof, progress) => task.renew(proof, progress, rules.terms, now),
         TaskEvent::Complete(proof, result) => task.complete(proof, result),
         TaskEvent::Fail(proof, failure) => {
@@ -130,14 +140,16 @@ pub fn transition(
             Ok(task.fail(&lease, failure, rules, now))
         }
         TaskEvent::Release(proof) => {
-            let worker = task.held(proof)?.worker;
-            Ok(task.reopen_with(Told::Released { worker }))
+            let lease = task.held(proof)?.clone();
+            let task = task.without(&lease);
+            Ok(Change { task, told: Some(Told::Released { worker: lease.worker }) })
         }
         TaskEvent::Sweep => task.sweep(rules, now),
-        TaskEvent::WorkerGone => {
-            let lease = task.lease.clone().ok_or(Refused::NotNow)?;
+        TaskEvent::WorkerGone(proof) => {
+            let lease = task.held(proof)?.clone();
             Ok(task.fail(&lease, lost("its worker stopped"), rules, now))
         }
+        TaskEvent::Alive(worker) => task.acquit(worker),
         TaskEvent::Cancel => task.cancel(),
         TaskEvent::Reopen => task.reopen(now),
         TaskEvent::Grace => task.grace(rules.terms, now),
@@ -150,10 +162,28 @@ fn lost(message: &str) -> Failure {
 
 impl Task {
     fn held(&self, proof: LeaseProof) -> Result<&Lease, Refused> {
-        match &self.lease {
-            Some(lease) if lease.id == proof.lease && self.epoch == proof.epoch => Ok(lease),
-            _ => Err(Refused::Stale),
-        }
+        self.leases().find(|lease| lease.proof() == proof).ok_or(Refused::Stale)
+    }
+
+    /// The task once `ended` has ended: the other grant goes on, if there is one.
+    fn without(&self, ended: &Lease) -> Self {
+        let mut left = self.leases().filter(|lease| lease.proof() != ended.proof()).cloned();
+        let lease = left.next();
+        let state = if lease.is_some() { TaskState::Leased } else { TaskState::Ready };
+        Self { state, lease, rival: None, ..self.clone() }
+    }
+
+    /// The task after `change` of the grant that `proof` names.
+    fn with_lease(
+        &self,
+        proof: LeaseProof,
+        change: impl FnOnce(&mut Lease),
+    ) -> Result<Self, Refused> {
+        let mut task = self.clone();
+        let mut leases = task.lease.iter_mut().chain(&mut task.rival);
+        let lease = leases.find(|lease| lease.proof() == proof).ok_or(Refused::Stale)?;
+        change(lease);
+        Ok(task)
     }
 
     fn unblock(&self) -> Result<Change, Refused> {
@@ -164,18 +194,28 @@ impl Task {
         Ok(Change { task, told: None })
     }
 
-    fn claim(&self, lease: Lease, now: Timestamp) -> Result<Change, Refused> {
+    fn claim(&self, lease: &Lease, now: Timestamp) -> Result<Change, Refused> {
         if self.state != TaskState::Ready || now < self.not_before {
             return Err(Refused::NotNow);
         }
         let told = Some(Told::Claimed { worker: lease.worker });
-        let task = Self {
-            state: TaskState::Leased,
-            epoch: self.epoch + 1,
-            lease: Some(lease),
-            ..self.clone()
-        };
+        let epoch = self.epoch + 1;
+        let lease = Some(Lease { epoch, ..lease.clone() });
+        let task = Self { state: TaskState::Leased, epoch, lease, ..self.clone() };
         Ok(Change { task, told })
+    }
+
+    /// Only encoding is tried twice at once, and nothing that has cost a worker.
+    fn double(&self, lease: &Lease) -> Result<Change, Refused> {
+        let free = self.state == TaskState::Leased && self.rival.is_none() && self.losses == 0;
+        let same = self.lease.as_ref().is_some_and(|first| first.worker == lease.worker);
+        if !free || same || self.kind.is_house_work() {
+            return Err(Refused::NotNow);
+        }
+        let told = Some(Told::Doubled { worker: lease.worker });
+        let epoch = self.epoch + 1;
+        let rival = Some(Lease { epoch, ..lease.clone() });
+        Ok(Change { task: Self { epoch, rival, ..self.clone() }, told })
     }
 
     fn renew(
@@ -185,21 +225,22 @@ impl Task {
         terms: LeaseTerms,
         now: Timestamp,
     ) -> Result<Change, Refused> {
-        let mut lease = self.held(proof)?.clone();
-        if lease.ended(terms, now).is_some() {
+        if self.held(proof)?.ended(terms, now).is_some() {
             return Err(Refused::Stale);
         }
-        if progress > lease.progress {
-            lease.progress = progress;
-            lease.progress_since = now;
-        }
-        lease.expires = now.plus_micros(terms.length);
-        Ok(Change { task: Self { lease: Some(lease), ..self.clone() }, told: None })
+        let task = self.with_lease(proof, |lease| {
+            if progress > lease.progress {
+                lease.progress = progress;
+                lease.progress_since = now;
+            }
+            lease.expires = now.plus_micros(terms.length);
+        })?;
+        Ok(Change { task, told: None })
     }
 
     fn complete(&self, proof: LeaseProof, result: TaskResult) -> Result<Change, Refused> {
         if self.state == TaskState::Done
-            && self.epoch == proof.epoch
+            && self.done_by == Some(proof)
             && self.result.as_ref() == Some(&result)
         {
             return Err(Refused::Repeated);
@@ -208,6 +249,8 @@ impl Task {
         let task = Self {
             state: TaskState::Done,
             lease: None,
+            rival: None,
+            done_by: Some(proof),
             result: Some(result),
             failure: None,
             ..self.clone()
@@ -219,39 +262,42 @@ impl Task {
         let worker = lease.worker;
         let lost = failure.class == FailureClass::WorkerLost;
         let mut task = Self {
-            lease: None,
             attempts: self.attempts + u32::from(!lost),
             losses: self.losses + u32::from(lost),
-            ..self.clone()
+            ..self.without(lease)
         };
         task.failed_on.retain(|id| *id != worker);
         task.failed_on.push(worker);
         if task.failed_on.len() > 8 {
             task.failed_on.remove(0);
         }
-        match rules.retry.next(&failure, task.attempts, task.losses, rules.chance) {
+        let given_up = match rules.retry.next(&failure, task.attempts, task.losses, rules.chance) {
             Next::Again { pause } => {
-                task.state = TaskState::Ready;
                 task.not_before = now.plus_micros(pause);
+                None
             }
-            Next::GiveUp => task.state = TaskState::Failed,
+            Next::GiveUp => Some(TaskState::Failed),
             Next::Quarantine => {
-                task.state = TaskState::Failed;
                 failure = quarantined(&failure, task.losses);
+                Some(TaskState::Quarantined)
             }
+        };
+        if let Some(state) = given_up {
+            (task.state, task.lease, task.rival) = (state, None, None);
         }
         task.failure = Some(failure.clone());
-        let told = if task.state == TaskState::Failed {
-            Told::GaveUp { worker, failure }
-        } else {
-            Told::Retrying { worker, failure }
+        let told = match given_up {
+            Some(_) => Told::GaveUp { worker, failure },
+            None => Told::Retrying { worker, failure },
         };
         Change { task, told: Some(told) }
     }
 
+    /// Ends the first grant that has run out; the next look takes the other.
     fn sweep(&self, rules: Rules, now: Timestamp) -> Result<Change, Refused> {
-        let lease = self.lease.clone().ok_or(Refused::NotNow)?;
-        let failure = match lease.ended(rules.terms, now).ok_or(Refused::NotNow)? {
+        let ended = |lease: &Lease| lease.ended(rules.terms, now).map(|end| (lease.clone(), end));
+        let (lease, end) = self.leases().find_map(ended).ok_or(Refused::NotNow)?;
+        let failure = match end {
             LeaseEnd::Expired => lost("its worker sent no sign of life in time"),
             LeaseEnd::Stalled => {
                 Failure::new(FailureClass::Timeout, "the work made no progress for too long")
@@ -263,44 +309,58 @@ impl Task {
         Ok(self.fail(&lease, failure, rules, now))
     }
 
+    /// A worker that speaks was not killed by this task.
+    fn acquit(&self, worker: WorkerId) -> Result<Change, Refused> {
+        let open = matches!(self.state, TaskState::Ready | TaskState::Leased);
+        if !open || self.losses == 0 || !self.failed_on.contains(&worker) {
+            return Err(Refused::NotNow);
+        }
+        let mut task = Self { losses: self.losses - 1, ..self.clone() };
+        task.failed_on.retain(|id| *id != worker);
+        Ok(Change { task, told: None })
+    }
+
     fn cancel(&self) -> Result<Change, Refused> {
         if self.state.is_final() {
             return Err(Refused::NotNow);
         }
-        let task = Self { state: TaskState::Cancelled, lease: None, ..self.clone() };
+        let task = Self { state: TaskState::Cancelled, lease: None, rival: None, ..self.clone() };
         Ok(Change { task, told: Some(Told::Cancelled) })
     }
 
     fn reopen(&self, now: Timestamp) -> Result<Change, Refused> {
-        if !matches!(self.state, TaskState::Failed | TaskState::Cancelled) {
+        let given_up = [TaskState::Failed, TaskState::Quarantined, TaskState::Cancelled];
+        if !given_up.contains(&self.state) {
             return Err(Refused::NotNow);
         }
-        let mut change = self.reopen_with(Told::Reopened);
-        change.task.attempts = 0;
-        change.task.losses = 0;
-        change.task.failed_on.clear();
-        change.task.failure = None;
-        change.task.not_before = now;
-        change.task.state = TaskState::Waiting;
-        Ok(change)
-    }
-
-    fn reopen_with(&self, told: Told) -> Change {
-        let task = Self { state: TaskState::Ready, lease: None, ..self.clone() };
-        Change { task, told: Some(told) }
+        let task = Self {
+            state: TaskState::Waiting,
+            attempts: 0,
+            losses: 0,
+            failed_on: Vec::new(),
+            failure: None,
+            not_before: now,
+            ..self.clone()
+        };
+        Ok(Change { task, told: Some(Told::Reopened) })
     }
 
     fn grace(&self, terms: LeaseTerms, now: Timestamp) -> Result<Change, Refused> {
-        let mut lease = self.lease.clone().ok_or(Refused::NotNow)?;
-        lease.expires = now.plus_micros(terms.length);
-        lease.progress_since = now;
-        Ok(Change { task: Self { lease: Some(lease), ..self.clone() }, told: None })
+        if self.lease.is_none() {
+            return Err(Refused::NotNow);
+        }
+        let mut task = self.clone();
+        for lease in task.lease.iter_mut().chain(&mut task.rival) {
+            lease.expires = now.plus_micros(terms.length);
+            lease.progress_since = now;
+        }
+        Ok(Change { task, told: None })
     }
 }
 
 fn quarantined(last: &Failure, losses: u32) -> Failure {
     let message = format!("it took {losses} workers with it, the last time: {}", last.message);
-    Failure::new(FailureClass::Permanent, message)
+    Failure::new(FailureClass::Quarantined, message)
         .advise("look at the workers' logs and memory; 'reelmill retry' tries it again")
 }
 
@@ -341,6 +401,8 @@ mod tests {
         Cancel,
         Reopen,
         Grace,
+        Rival,
+        Alive(u128),
     }
 
     fn acts() -> impl Strategy<Value = Vec<(Act, i64)>> {
@@ -355,6 +417,8 @@ mod tests {
             1 => Just(Act::Cancel),
             1 => Just(Act::Reopen),
             1 => Just(Act::Grace),
+            3 => Just(Act::Rival),
+            1 => (0u128..3).prop_map(Act::Alive),
         ];
         prop::collection::vec((act, 0i64..60_000_000), 1..60)
     }
@@ -367,7 +431,7 @@ mod tests {
     ) -> Result<(), String> {
         let mut now = Timestamp(0);
         let (mut current, mut grants): (Task, Vec<LeaseProof>) = (task(), Vec::new());
-        let mut holder: Option<usize> = None;
+        let mut holders: Vec<usize> = Vec::new();
         for (number, (act, later)) in acts.iter().enumerate() {
             now = now.plus_micros(*later);
             let proof = |grant: usize| {
@@ -382,7 +446,9 @@ mod tests {
                 Act::Fail(grant, false) => TaskEvent::Fail(proof(*grant), Failure::transient("x")),
                 Act::Release(grant) => TaskEvent::Release(proof(*grant)),
                 Act::Sweep => TaskEvent::Sweep,
-                Act::Gone => TaskEvent::WorkerGone,
+                Act::Gone => TaskEvent::WorkerGone(proof(grants.len().saturating_sub(1))),
+                Act::Rival => TaskEvent::Rival(lease(number as u128, now)),
+                Act::Alive(worker) => TaskEvent::Alive(WorkerId(Uuid::from_u128(*worker))),
                 Act::Cancel => TaskEvent::Cancel,
                 Act::Reopen => TaskEvent::Reopen,
                 Act::Grace => TaskEvent::Grace,
@@ -392,18 +458,17 @@ mod tests {
                 _ => None,
             };
             let Ok(done) = change(&current, event, rules(), now) else { continue };
-            if named.is_some() && named != holder {
-                return Err(format!("step {number}: grant {named:?} spoke, {holder:?} holds"));
+            if named.is_some_and(|named| !holders.contains(&named)) {
+                return Err(format!("step {number}: grant {named:?} spoke, {holders:?} hold"));
             }
             check(&current, &done.task).map_err(|why| format!("step {number}: {why}"))?;
             current = done.task;
-            if matches!(act, Act::Claim) {
+            if matches!(act, Act::Claim | Act::Rival) {
                 let id = LeaseId(Uuid::from_u128(number as u128));
                 grants.push(LeaseProof { lease: id, epoch: current.epoch });
-                holder = Some(grants.len() - 1);
-            } else if current.lease.is_none() {
-                holder = None;
+                holders.push(grants.len() - 1);
             }
+            holders.retain(|grant| current.is_held_by(grants[*grant]));
             if current.state == TaskState::Waiting {
                 current.state = TaskState::Ready;
             }
@@ -417,6 +482,12 @@ mod tests {
         }
         if (after.state == TaskState::Leased) != after.lease.is_some() {
             return Err("leased without a lease, or the other way round".into());
+        }
+        if after.rival.is_some() && after.lease.is_none() {
+            return Err("a rival of nobody".into());
+        }
+        if after.leases().any(|lease| lease.epoch > after.epoch || lease.epoch == 0) {
+            return Err("a grant of no epoch there was".into());
         }
         if (after.state == TaskState::Done) != after.result.is_some() {
             return Err("done without a result, or the other way round".into());
@@ -446,10 +517,7 @@ mod tests {
         rules: Rules,
         now: Timestamp,
     ) -> Result<Change, Refused> {
-        let current = |_| {
-            let lease = task.lease.as_ref().map(|lease| lease.id);
-            LeaseProof { lease: lease.unwrap_or(LeaseId(Uuid::nil())), epoch: task.epoch }
-        };
+        let current = |shown| task.lease.as_ref().map_or(shown, Lease::proof);
         let event = match event {
             TaskEvent::Complete(proof, result) => TaskEvent::Complete(current(proof), result),
             TaskEvent::Fail(proof, failure) => TaskEvent::Fail(current(proof), failure),
@@ -526,13 +594,56 @@ mod tests {
     fn a_task_that_takes_worker_after_worker_is_quarantined() {
         let mut current = task();
         for number in 0..3 {
-            let lease = lease(number, Timestamp(0));
-            current =
-                transition(&current, TaskEvent::Claim(lease), rules(), Timestamp(0)).unwrap().task;
-            current =
-                transition(&current, TaskEvent::WorkerGone, rules(), Timestamp(0)).unwrap().task;
+            current = after(&current, TaskEvent::Claim(lease(number, Timestamp(0))));
+            let proof = current.lease.as_ref().unwrap().proof();
+            current = after(&current, TaskEvent::WorkerGone(proof));
         }
-        assert_eq!(current.state, TaskState::Failed);
-        assert!(current.failure.unwrap().message.contains("3 workers"));
+        assert_eq!(current.state, TaskState::Quarantined);
+        assert!(current.failure.as_ref().unwrap().message.contains("3 workers"));
+        let released = after(&current, TaskEvent::Reopen);
+        assert_eq!((released.state, released.losses), (TaskState::Waiting, 0));
+    }
+
+    fn after(task: &Task, event: TaskEvent) -> Task {
+        transition(task, event, rules(), Timestamp(0)).unwrap().task
+    }
+
+    #[test]
+    fn the_first_of_two_results_counts_and_the_other_is_refused() {
+        let first = after(&task(), TaskEvent::Claim(lease(1, Timestamp(0))));
+        let both = after(&first, TaskEvent::Rival(lease(2, Timestamp(0))));
+        let proofs: Vec<LeaseProof> = both.leases().map(Lease::proof).collect();
+        assert_eq!(proofs.len(), 2);
+        for (winner, loser) in [(proofs[0], proofs[1]), (proofs[1], proofs[0])] {
+            let done = after(&both, TaskEvent::Complete(winner, TaskResult::Analysed));
+            let late = TaskEvent::Complete(loser, TaskResult::Analysed);
+            assert_eq!(transition(&done, late, rules(), Timestamp(0)), Err(Refused::Stale));
+            let again = TaskEvent::Complete(winner, TaskResult::Analysed);
+            assert_eq!(transition(&done, again, rules(), Timestamp(0)), Err(Refused::Repeated));
+        }
+        let left = after(&both, TaskEvent::WorkerGone(proofs[0]));
+        assert_eq!(left.lease.map(|lease| lease.proof()), Some(proofs[1]), "the rival goes on");
+    }
+
+    #[test]
+    fn what_has_cost_a_worker_is_tried_by_one_alone() {
+        let held = after(&task(), TaskEvent::Claim(lease(1, Timestamp(0))));
+        let proof = held.lease.as_ref().unwrap().proof();
+        let lost = after(&held, TaskEvent::WorkerGone(proof));
+        let again = after(&lost, TaskEvent::Claim(lease(2, Timestamp(0))));
+        let rival = TaskEvent::Rival(lease(3, Timestamp(0)));
+        assert_eq!(transition(&again, rival, rules(), Timestamp(0)), Err(Refused::NotNow));
+    }
+
+    #[test]
+    fn a_worker_that_speaks_again_was_not_killed() {
+        let held = after(&task(), TaskEvent::Claim(lease(1, Timestamp(0))));
+        let late = Timestamp(rules().terms.length);
+        let lost = transition(&held, TaskEvent::Sweep, rules(), late).unwrap().task;
+        let worker = lost.failed_on[0];
+        let acquitted = after(&lost, TaskEvent::Alive(worker));
+        assert_eq!((acquitted.losses, acquitted.failed_on.len()), (0, 0));
+        let twice = transition(&acquitted, TaskEvent::Alive(worker), rules(), late);
+        assert_eq!(twice, Err(Refused::NotNow));
     }
 }

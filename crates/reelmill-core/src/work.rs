@@ -1,10 +1,9 @@
 //! What the tasks of a plan are, and what each is to do.
 
 use crate::chunk::{ByteRange, Chunk, slice};
-use crate::encoder::VideoEncoder;
 use crate::id::{JobId, TaskId};
 use crate::plan::{Cut, Plan, VideoEncode};
-use crate::task::{Task, TaskKind};
+use crate::task::{Task, TaskKind, TaskResult};
 use crate::time::{TimeBase, Timestamp};
 use crate::tracks::{TrackAction, TrackPlan};
 use serde::{Deserialize, Serialize};
@@ -52,25 +51,90 @@ impl Plan {
     /// it): chunks or the whole video, audio beside it, then the finish.
     #[must_use]
     pub fn tasks(&self, job: JobId, generation: u32, now: Timestamp) -> Vec<Task> {
-        let needs = Some(self.video.encode.encoder);
-        let mut kinds: Vec<(TaskKind, u8, u64, Option<VideoEncoder>)> = match &self.video.cut {
-            Cut::Chunks { chunks } => {
-                chunks.iter().map(|c| (TaskKind::EncodeChunk, 1, c.weight, needs)).collect()
-            }
-            Cut::Whole { .. } => vec![(TaskKind::EncodeVideo, 1, u64::MAX >> 1, needs)],
+        let video = match &self.video.cut {
+            Cut::Chunks { .. } => self.chunk_tasks(job, generation, now),
+            Cut::Whole { .. } => vec![Task {
+                weight: u64::MAX >> 1,
+                cost: self.kilopixels(self.declared_frames()),
+                needs: Some(self.video.encode.encoder),
+                ..Task::new(TaskId { job, generation, number: 1 }, TaskKind::EncodeVideo, 1, now)
+            }],
             Cut::Metadata { .. } => Vec::new(),
         };
+        let mut tasks = video;
+        let mut others = vec![(TaskKind::Finish, 2)];
         if self.encodes_audio() {
-            kinds.push((TaskKind::EncodeAudio, 1, 1, None));
+            others.insert(0, (TaskKind::EncodeAudio, 1));
         }
-        kinds.push((TaskKind::Finish, 2, 1, None));
-        let numbered = (1u32..).zip(kinds);
-        numbered
-            .map(|(number, (kind, stage, weight, needs))| {
-                let id = TaskId { job, generation, number };
-                Task { weight, needs, ..Task::new(id, kind, stage, now) }
-            })
-            .collect()
+        for (kind, stage) in others {
+            let number = tasks.len() as u32 + 1;
+            tasks.push(Task::new(TaskId { job, generation, number }, kind, stage, now));
+        }
+        tasks
+    }
+
+    /// One task for each chunk. What all of them cost is known by their frames;
+    /// how it is spread over them, by the bytes of the source.
+    fn chunk_tasks(&self, job: JobId, generation: u32, now: Timestamp) -> Vec<Task> {
+        let chunks = self.chunks();
+        let frames: u64 = chunks.iter().map(|chunk| chunk.pts.len() as u64).sum();
+        let weights: u64 = chunks.iter().map(|chunk| chunk.weight).sum();
+        let all = self.kilopixels(frames) as f64;
+        let task = |(number, chunk): (u32, &Chunk)| {
+            let id = TaskId { job, generation, number };
+            Task {
+                weight: chunk.weight,
+                cost: (all * chunk.weight as f64 / weights.max(1) as f64) as u64,
+                frames: chunk.pts.len() as u64,
+                needs: Some(self.video.encode.encoder),
+                ..Task::new(id, TaskKind::EncodeChunk, 1, now)
+            }
+        };
+        (1u32..).zip(chunks).map(task).collect()
+    }
+
+    /// Thousands of pixels that so many frames of the output have.
+    fn kilopixels(&self, frames: u64) -> u64 {
+        let (width, height) = self.video.encode.size;
+        (frames as f64 * f64::from(width) * f64::from(height) / 1000.0) as u64
+    }
+
+    /// Frames of a video in one piece, by its length; 25 a second are guessed.
+    fn declared_frames(&self) -> u64 {
+        match self.video.cut {
+            Cut::Whole { declared: Some(seconds), .. } => (seconds.max(0.0) * 25.0) as u64,
+            _ => 0,
+        }
+    }
+
+    /// Why `result` cannot be what task `number` was to yield, if it cannot:
+    /// another kind of thing, other frames, another build of the encoder than
+    /// `pin`.
+    #[must_use]
+    pub fn contradicts(
+        &self,
+        number: u32,
+        result: &TaskResult,
+        pin: Option<&str>,
+    ) -> Option<String> {
+        let work = self.work(number)?;
+        let encoded = match (&work, result) {
+            (Work::Finish, TaskResult::Finished(_)) => return None,
+            (Work::EncodeAudio { .. }, TaskResult::Encoded(_)) => return None,
+            (Work::EncodeChunk { .. } | Work::EncodeVideo { .. }, TaskResult::Encoded(it)) => it,
+            _ => return Some("the worker reported something else than it was asked for".into()),
+        };
+        if pin.is_some_and(|pin| pin != encoded.fingerprint) {
+            let other = &encoded.fingerprint;
+            return Some(format!("it comes from another build of the encoder ({other})"));
+        }
+        match &work {
+            Work::EncodeChunk { chunk, .. } if encoded.frames != chunk.pts.len() as u64 => {
+                let (has, must) = (encoded.frames, chunk.pts.len());
+                Some(format!("it has {has} frames, not the {must} of its chunk"))
+            }
+            _ => None,
+        }
     }
 
     /// What task `number` of this plan is to do.

@@ -1,8 +1,8 @@
 //! By what tasks and jobs are found: the part that all engines share.
 
-use reelmill_core::job::Job;
+use reelmill_core::job::{Job, Source};
 use reelmill_core::lease::LeaseTerms;
-use reelmill_core::schedule::{Candidate, rank};
+use reelmill_core::schedule::{Candidate, SizeClass, rank};
 use reelmill_core::task::{Task, TaskState};
 use reelmill_core::time::Timestamp;
 
@@ -13,6 +13,8 @@ pub(crate) struct Place {
     pub(crate) class: String,
     /// The build its job is bound to; empty when none, or when it matters not.
     pub(crate) pin: String,
+    /// Whose job it is; empty when nobody's.
+    pub(crate) owner: String,
     /// Where its job stands in the queue, the lowest first.
     pub(crate) rank: i64,
     /// When time alone changes it: a pause is over, a lease may end.
@@ -22,7 +24,13 @@ pub(crate) struct Place {
 /// By what `task` of `job` is found.
 pub(crate) fn place(job: &Job, task: &Task, terms: LeaseTerms) -> Place {
     let pin = task.needs.and(job.encoder_pin.clone()).unwrap_or_default();
-    Place { class: class(task), pin, rank: rank(job.priority, job.created), due: due(task, terms) }
+    Place {
+        class: class(task),
+        pin,
+        owner: job.owner.clone().unwrap_or_default(),
+        rank: rank(job.priority, job.created),
+        due: due(task, terms),
+    }
 }
 
 fn class(task: &Task) -> String {
@@ -33,25 +41,60 @@ fn class(task: &Task) -> String {
     }
 }
 
-/// `task` as something to claim, for workers with build `pin` if that is not
-/// empty; its job has `priority` and was accepted at `queued`.
-pub(crate) fn candidate(task: &Task, priority: u8, queued: Timestamp, pin: &str) -> Candidate {
+/// `task` of `job` as something to claim, for workers with build `pin` if that
+/// is not empty.
+pub(crate) fn candidate(task: &Task, job: &Placed, pin: &str) -> Candidate {
     Candidate {
         task: task.id,
         kind: task.kind,
-        priority,
-        queued,
+        priority: job.priority,
+        queued: job.created,
+        owner: job.owner.clone(),
         weight: task.weight,
+        cost: task.cost,
+        size: SizeClass::of(job.bytes),
         needs: task.needs,
         pin: (!pin.is_empty()).then(|| pin.to_owned()),
         failed_on: task.failed_on.clone(),
+        losses: task.losses,
     }
+}
+
+/// What counts of a job where its tasks wait.
+#[derive(Debug, Clone)]
+pub(crate) struct Placed {
+    /// 0 to 100.
+    pub(crate) priority: u8,
+    /// When it was accepted.
+    pub(crate) created: Timestamp,
+    /// Whose it is; empty when nobody's.
+    pub(crate) owner: String,
+    /// How big its source is, where that is known.
+    pub(crate) bytes: Option<u64>,
+}
+
+impl From<&Job> for Placed {
+    fn from(job: &Job) -> Self {
+        let bytes = match job.source {
+            Source::Upload { bytes, .. } => Some(bytes),
+            _ => None,
+        };
+        let owner = job.owner.clone().unwrap_or_default();
+        Self { priority: job.priority, created: job.created, owner, bytes }
+    }
+}
+
+/// Most tasks looked at of each of so many groups, when `limit` are wanted of
+/// each: with many groups less of each, so that the cost has a limit.
+pub(crate) fn share(limit: u32, groups: usize) -> u32 {
+    let groups = u32::try_from(groups).unwrap_or(u32::MAX).max(1);
+    (limit.saturating_mul(8) / groups).clamp(limit.min(4), limit)
 }
 
 /// When time alone changes `task`.
 pub(crate) fn due(task: &Task, terms: LeaseTerms) -> Option<Timestamp> {
     match (task.state, &task.lease) {
-        (TaskState::Leased, Some(lease)) => Some(lease.due(terms)),
+        (TaskState::Leased, Some(_)) => task.leases().map(|lease| lease.due(terms)).min(),
         (TaskState::Ready, _) => Some(task.not_before),
         _ => None,
     }

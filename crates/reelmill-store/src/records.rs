@@ -3,6 +3,7 @@
 use reelmill_core::id::{BlobId, JobId, SessionId, TaskId};
 use reelmill_core::job::{Job, JobState, Step};
 use reelmill_core::lease::LeaseProof;
+use reelmill_core::load::Speeds;
 use reelmill_core::schedule::WorkerFacts;
 use reelmill_core::task::{BlobRef, Task};
 use reelmill_core::time::Timestamp;
@@ -98,6 +99,12 @@ pub struct WorkerRecord {
     pub seen: Timestamp,
     /// Where it stands.
     pub state: WorkerState,
+    /// How fast it has shown to encode, thousands of pixels a second.
+    #[serde(default)]
+    pub speeds: Speeds,
+    /// Most tasks it is given at once, if fewer than its slots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
     /// What else it tells of itself.
     pub details: serde_json::Value,
 }
@@ -114,6 +121,14 @@ pub enum WorkerState {
     Draining,
     /// It signed off or fell silent.
     Gone,
+}
+
+impl WorkerState {
+    /// Where a worker stands once it is heard of again.
+    #[must_use]
+    pub fn heard(self) -> Self {
+        if self == Self::Gone { Self::Active } else { self }
+    }
 }
 
 /// A row about bytes in blob storage.

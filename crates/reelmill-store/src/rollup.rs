@@ -155,6 +155,7 @@ pub(crate) fn reopen(job: &Job, tasks: &[Task], now: Timestamp) -> Option<Outcom
         failure: None,
         ended: None,
         output: None,
+        losses: 0,
         ..job.clone()
     };
     if !tasks.iter().any(encoded) {
@@ -215,7 +216,10 @@ pub(crate) fn happen(
     now: Timestamp,
 ) -> Result<Change, Refused> {
     let completes = matches!(event, TaskEvent::Complete(..));
-    let opens = matches!(event, TaskEvent::Claim(_) | TaskEvent::Unblock | TaskEvent::Reopen);
+    let opens = matches!(
+        event,
+        TaskEvent::Claim(_) | TaskEvent::Rival(_) | TaskEvent::Unblock | TaskEvent::Reopen
+    );
     let live = matches!(job.state, JobState::Queued | JobState::Running)
         && task.id.generation == job.generation;
     if opens && !live {
@@ -237,7 +241,7 @@ pub(crate) fn happen(
 
 /// Whether a change by `event` can move the job on.
 pub(crate) fn rolls_up(event: &TaskEvent) -> bool {
-    !matches!(event, TaskEvent::Renew(..) | TaskEvent::Grace)
+    !matches!(event, TaskEvent::Renew(..) | TaskEvent::Grace | TaskEvent::Alive(_))
 }
 
 /// How a job follows one of its tasks.
@@ -271,13 +275,19 @@ impl Follow {
     }
 }
 
-/// How `job` follows `task`, which has just changed; `tasks` holds (stage,
-/// state) of all tasks of the generation after the change (each pair once is
-/// enough).
-pub(crate) fn follow(job: &Job, task: &Task, tasks: &[(u8, TaskState)], now: Timestamp) -> Follow {
+/// How `job` follows a change of one of its tasks; `tasks` holds (stage, state)
+/// of all tasks of the generation after it (each pair once is enough).
+pub(crate) fn follow(
+    job: &Job,
+    change: &Change,
+    tasks: &[(u8, TaskState)],
+    now: Timestamp,
+) -> Follow {
+    let task = &change.task;
     if task.id.generation != job.generation {
         return Follow::stay(job, Step::Stay);
     }
+    let job = &with_losses(job, change);
     let step = step(job.state, job.stage, tasks);
     let mut next = job.clone();
     let event = match step {
@@ -303,7 +313,7 @@ pub(crate) fn follow(job: &Job, task: &Task, tasks: &[(u8, TaskState)], now: Tim
             (TaskState::Failed, Some(failure)) if failure.class == FailureClass::Recut => {
                 return Follow::stay(job, Step::GiveUp);
             }
-            (TaskState::Failed, failure) => {
+            (TaskState::Failed | TaskState::Quarantined, failure) => {
                 next.state = JobState::Failed;
                 next.ended = Some(now);
                 next.failure.clone_from(failure);
@@ -315,6 +325,21 @@ pub(crate) fn follow(job: &Job, task: &Task, tasks: &[(u8, TaskState)], now: Tim
     };
     next.updated = now;
     Follow { job: next, step, note: Some(Note { task: None, event }) }
+}
+
+/// The job, with the workers counted that were lost on it since one of its tasks
+/// was done.
+fn with_losses(job: &Job, change: &Change) -> Job {
+    let losses = match &change.told {
+        Some(Told::Done { .. }) => 0,
+        Some(Told::Retrying { failure, .. } | Told::GaveUp { failure, .. })
+            if failure.class == FailureClass::WorkerLost =>
+        {
+            job.losses.saturating_add(1)
+        }
+        _ => job.losses,
+    };
+    Job { losses, ..job.clone() }
 }
 
 /// What history tells of a task's change: the core's own words, and which

@@ -46,6 +46,7 @@ fn new_job(number: u128) -> NewJob {
         stage: 0,
         media: None,
         encoder_pin: None,
+        losses: 0,
         output: None,
         failure: None,
         item: None,

@@ -52,6 +52,7 @@ impl From<Failure> for Ending {
             FailureClass::Permanent
             | FailureClass::Transient
             | FailureClass::WorkerLost
+            | FailureClass::Quarantined
             | FailureClass::Timeout
             | FailureClass::Recut
             | FailureClass::Environment

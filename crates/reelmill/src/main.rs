@@ -15,6 +15,8 @@ mod paths;
 mod remote_source;
 mod serve_config;
 mod servers;
+#[cfg(test)]
+mod sim;
 mod task_source;
 #[cfg(test)]
 mod task_source_suite;

@@ -5,9 +5,10 @@
 
 use async_trait::async_trait;
 use reelmill_core::error::Failure;
-use reelmill_core::id::{SessionId, TaskId, WorkerId};
+use reelmill_core::id::{LeaseId, SessionId, TaskId, WorkerId};
 use reelmill_core::job::{Request, Source};
 use reelmill_core::lease::LeaseProof;
+use reelmill_core::load::Load;
 use reelmill_core::media::MediaInfo;
 use reelmill_core::plan::{Plan, PlanLimits};
 use reelmill_core::pts::PtsList;
@@ -68,6 +69,13 @@ pub(crate) struct Ask {
     pub(crate) facts: WorkerFacts,
     /// Which run of it.
     pub(crate) session: SessionId,
+    /// Names this question: asked again because the answer was lost, it yields
+    /// the same grant.
+    #[serde(default)]
+    pub(crate) request: Option<LeaseId>,
+    /// What the machine is at.
+    #[serde(default)]
+    pub(crate) load: Option<Load>,
 }
 
 /// A task granted to a worker, with all it needs to know.

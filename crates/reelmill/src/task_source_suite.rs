@@ -1,13 +1,17 @@
 //! What every source of tasks must do: one suite, run on the coordinator itself
 //! and on the same coordinator over gRPC.
 
+mod remote;
+
 use crate::api::tests::farm::{Farm, Player, Served, analysed, encoded, until};
 use crate::api::{Auth, Role, create_key};
 use crate::remote_source::RemoteSource;
-use crate::task_source::{Assignment, Order, Renewal, Report, SourceError, Standing, TaskSource};
+use crate::task_source::{Ask, Assignment, Order, Renewal, Report, Standing, TaskSource};
 use reelmill_core::error::{Failure, FailureClass};
+use reelmill_core::fleet::Waits;
+use reelmill_core::id::LeaseId;
 use reelmill_core::job::JobState;
-use reelmill_core::task::{TaskKind, TaskState};
+use reelmill_core::task::{Encoded, TaskKind, TaskResult, TaskState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,9 +100,9 @@ async fn a_waiting_claim_wakes_when_a_job_comes(bench: Bench) {
     let player = bench.player().await;
     let source = bench.source.clone();
     let ask = player.ask();
-    let waiting = tokio::spawn(async move { source.claim(&ask, LONG).await });
     // The claim has been noted when the worker was seen after it had joined.
     let joined = bench.farm.store.worker_get(player.id).await.unwrap().unwrap().seen;
+    let waiting = tokio::spawn(async move { source.claim(&ask, LONG).await });
     until(async || {
         let worker = bench.farm.store.worker_get(player.id).await.unwrap().unwrap();
         worker.seen > joined
@@ -118,6 +122,72 @@ async fn a_task_is_granted_to_one_worker_only(bench: Bench) {
     let (one, other) = (bench.player().await, bench.player().await);
     assert!(bench.claim(&one).await.is_some());
     assert_eq!(bench.claim(&other).await, None);
+}
+
+async fn no_worker_gets_more_than_it_may(bench: Bench) {
+    let player = bench.planned(5).await;
+    let limit = |limit| bench.farm.coordinator.limit_worker(player.id, limit);
+    assert!(limit(Some(0)).await.unwrap());
+    assert!(bench.claim(&player).await.is_some(), "the house has one more than its limit");
+    assert_eq!(bench.claim(&player).await, None);
+    assert!(limit(None).await.unwrap());
+    for _ in 0..2 {
+        assert!(bench.claim(&player).await.is_some());
+    }
+    assert_eq!(bench.claim(&player).await, None, "two slots and the house");
+}
+
+async fn a_claim_asked_again_yields_the_same_grant(bench: Bench) {
+    let player = bench.planned(3).await;
+    let ask = Ask { request: Some(LeaseId(crate::clock::fresh())), ..player.ask() };
+    let first = bench.source.claim(&ask, Duration::ZERO).await.unwrap().unwrap();
+    let again = bench.source.claim(&ask, Duration::ZERO).await.unwrap().unwrap();
+    assert_eq!(first, again);
+    let report = encoded(bench.farm.blob(b"chunk").await);
+    assert_eq!(bench.report(&player, &first, report).await, Standing::Held);
+    let late = bench.source.claim(&ask, Duration::ZERO).await.unwrap();
+    assert_eq!(late, None, "a copy of the question that comes late gets nothing");
+}
+
+async fn what_cannot_be_true_does_not_count(bench: Bench) {
+    let player = bench.planned(2).await;
+    let chunk = bench.claim(&player).await.unwrap();
+    let Report::Done { result: TaskResult::Encoded(good) } =
+        encoded(bench.farm.blob(b"chunk").await)
+    else {
+        panic!()
+    };
+    let short = Encoded { frames: 99, ..good };
+    let report = Report::Done { result: TaskResult::Encoded(short) };
+    assert_eq!(bench.report(&player, &chunk, report).await, Standing::Held);
+    let task = bench.farm.store.task_get(chunk.task).await.unwrap().unwrap();
+    assert_eq!((task.state, task.attempts), (TaskState::Ready, 1));
+    assert!(task.failure.unwrap().message.contains("99 frames, not the 100"));
+    let other = bench.claim(&player).await.unwrap();
+    let missing = encoded(reelmill_core::task::BlobRef {
+        id: reelmill_core::id::BlobId(crate::clock::fresh()),
+        bytes: 5,
+        sha512: "x".into(),
+    });
+    assert_eq!(bench.report(&player, &other, missing).await, Standing::Held);
+    let task = bench.farm.store.task_get(other.task).await.unwrap().unwrap();
+    assert!(task.failure.unwrap().message.contains("are not here"));
+}
+
+async fn it_is_told_why_a_task_waits(bench: Bench) {
+    let player = bench.planned(3).await;
+    let chunk = bench.claim(&player).await.unwrap();
+    assert_eq!(bench.renew(&player, &chunk, 50).await, Standing::Held);
+    let job = bench.farm.coordinator.job(chunk.task.job).await.unwrap().unwrap();
+    let view = bench.farm.coordinator.view(job).await.unwrap();
+    let of = |number: u32| view.chunks.iter().find(|one| one.task == number).unwrap();
+    assert_eq!(of(chunk.task.number).outlook, None, "it runs");
+    let finish = view.chunks.iter().find(|one| one.kind == TaskKind::Finish).unwrap();
+    assert_eq!(finish.outlook.as_ref().unwrap().why, Waits::Stage);
+    let waits = view.chunks.iter().find(|one| one.state == TaskState::Ready).unwrap();
+    let outlook = waits.outlook.as_ref().unwrap();
+    assert_eq!(outlook.worker, Some(player.id));
+    assert!(outlook.starts_in.is_some_and(|seconds| seconds > 0.0), "{outlook:?}");
 }
 
 async fn a_renewal_holds_and_tells_progress(bench: Bench) {
@@ -263,6 +333,10 @@ suite! {
     a_task_is_granted_to_one_worker_only
     a_renewal_holds_and_tells_progress
     a_renewal_of_a_cancelled_job_is_lost
+    no_worker_gets_more_than_it_may
+    a_claim_asked_again_yields_the_same_grant
+    what_cannot_be_true_does_not_count
+    it_is_told_why_a_task_waits
     results_count_and_the_job_goes_on
     a_failure_is_stored_with_its_class_and_advice
     a_released_task_costs_nothing_and_is_free_at_once
@@ -272,113 +346,4 @@ suite! {
     joining_again_in_the_same_session_keeps_what_is_held
     leaving_gives_everything_back_without_cost
     a_report_of_a_job_that_is_gone_is_lost
-}
-
-#[tokio::test]
-async fn a_wrong_token_is_refused_for_good_and_a_dead_server_is_away() {
-    let farm = Farm::memory().await;
-    let server = Served::start(&farm, Auth::keys(farm.store.clone(), None)).await;
-    let servers = [server.url.clone()];
-    let hello = Player::new().hello();
-    for token in [None, Some("rmk_00_11")] {
-        let source = RemoteSource::new(&servers, token).unwrap();
-        let Err(SourceError::Refused(failure)) = source.join(&hello).await else { panic!() };
-        assert!(failure.advice.unwrap().contains("--token"));
-    }
-    server.stop.cancel();
-    server.ended.await.unwrap();
-    let source = RemoteSource::new(&servers, None).unwrap();
-    assert!(matches!(source.join(&hello).await, Err(SourceError::Away(_))));
-}
-
-#[tokio::test]
-async fn the_next_server_is_taken_when_one_is_away_and_kept() {
-    let farm = Farm::memory().await;
-    let dead = Served::start(&farm, Auth::Open).await;
-    dead.stop.cancel();
-    dead.ended.await.unwrap();
-    let server = Served::start(&farm, Auth::Open).await;
-    let source = RemoteSource::new(&[dead.url, server.url.clone()], None).unwrap();
-    let player = Player::new();
-    source.join(&player.hello()).await.unwrap();
-    source.leave(player.id, player.session).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_worker_goes_on_with_a_server_that_came_back() {
-    let farm = Farm::sqlite().await;
-    farm.submit(b"source", None).await;
-    let first = Served::start(&farm, Auth::Open).await;
-    let source = RemoteSource::new(std::slice::from_ref(&first.url), None).unwrap();
-    let player = Player::new();
-    source.join(&player.hello()).await.unwrap();
-    let task = source.claim(&player.ask(), Duration::ZERO).await.unwrap().unwrap();
-    let address = first.authority().to_owned();
-    first.stop.cancel();
-    first.ended.await.unwrap();
-    let renewal =
-        Renewal { task: task.task, proof: task.proof, worker: player.id, progress: 1, rate: 1.0 };
-    assert!(matches!(source.renew(&renewal).await, Err(SourceError::Away(_))));
-    let _second = Served::at(&farm, Auth::Open, &address).await;
-    until(async || source.renew(&renewal).await == Ok(Standing::Held)).await;
-    let done = player.done(&task, analysed(1));
-    assert_eq!(source.report(&done).await, Ok(Standing::Held));
-}
-
-#[tokio::test]
-async fn a_grant_whose_worker_hung_up_is_given_back_at_once() {
-    let farm = Farm::sqlite().await;
-    let server = Served::start(&farm, Auth::Open).await;
-    let source = Arc::new(RemoteSource::new(std::slice::from_ref(&server.url), None).unwrap());
-    let player = Player::new();
-    source.join(&player.hello()).await.unwrap();
-    let joined = farm.store.worker_get(player.id).await.unwrap().unwrap().seen;
-    let (waiter, ask) = (source.clone(), player.ask());
-    let waiting = tokio::spawn(async move { waiter.claim(&ask, LONG).await });
-    until(async || farm.store.worker_get(player.id).await.unwrap().unwrap().seen > joined).await;
-    waiting.abort();
-    let _ = waiting.await;
-    let job = farm.submit(b"source", None).await;
-    // Whether the server noticed in time or not: nobody holds the task.
-    let other = Player::new();
-    source.join(&other.hello()).await.unwrap();
-    let granted = source.claim(&other.ask(), LONG).await.unwrap().unwrap();
-    assert_eq!(granted.task.job, job.id);
-    let task = farm.store.task_get(granted.task).await.unwrap().unwrap();
-    assert_eq!((task.attempts, task.losses), (0, 0));
-}
-
-#[tokio::test]
-async fn a_stopping_server_answers_waiting_claims_at_once() {
-    let farm = Farm::sqlite().await;
-    let server = Served::start(&farm, Auth::Open).await;
-    let source = Arc::new(RemoteSource::new(std::slice::from_ref(&server.url), None).unwrap());
-    let player = Player::new();
-    source.join(&player.hello()).await.unwrap();
-    let joined = farm.store.worker_get(player.id).await.unwrap().unwrap().seen;
-    let (waiter, ask) = (source.clone(), player.ask());
-    let waiting = tokio::spawn(async move { waiter.claim(&ask, LONG).await });
-    until(async || farm.store.worker_get(player.id).await.unwrap().unwrap().seen > joined).await;
-    server.stop.cancel();
-    // Answered, not cut off: the worker sees an empty claim.
-    assert_eq!(waiting.await.unwrap(), Ok(None));
-    server.ended.await.unwrap();
-}
-
-#[tokio::test]
-async fn a_report_too_large_to_send_fails_the_task_instead_of_being_tried_for_ever() {
-    let farm = Farm::memory().await;
-    farm.submit(b"source", None).await;
-    let server = Served::start(&farm, Auth::Open).await;
-    let source = RemoteSource::new(std::slice::from_ref(&server.url), None).unwrap();
-    let player = Player::new();
-    source.join(&player.hello()).await.unwrap();
-    let task = source.claim(&player.ask(), Duration::ZERO).await.unwrap().unwrap();
-    let Report::Analysed { mut media, plan } = analysed(1) else { panic!() };
-    media.tags.insert("huge".into(), "x".repeat(65 << 20));
-    let done = player.done(&task, Report::Analysed { media, plan });
-    assert_eq!(source.report(&done).await, Ok(Standing::Held));
-    let job = farm.coordinator.job(task.task.job).await.unwrap().unwrap();
-    assert_eq!(job.state, JobState::Failed);
-    assert!(job.failure.unwrap().message.contains("cannot be sent"));
 }

@@ -78,6 +78,7 @@ pub(crate) fn job(number: u128) -> Job {
         stage: 0,
         media: None,
         encoder_pin: None,
+        losses: 0,
         output: None,
         failure: None,
         item: None,

@@ -118,13 +118,50 @@ pub(super) async fn a_task_that_takes_its_workers_with_it_is_quarantined(store: 
     let id = task_id(1, 0);
     for by in 1..=3 {
         let now = at(10 + by as i64);
-        claim(store, id, by, now).await;
-        apply(store, id, TaskEvent::WorkerGone, now).await.unwrap();
+        let proof = claim(store, id, by, now).await;
+        apply(store, id, TaskEvent::WorkerGone(proof), now).await.unwrap();
     }
     let job = the_job(store, 1).await;
     assert_eq!(job.state, JobState::Failed);
     assert!(job.failure.unwrap().message.contains("3 workers"));
-    assert_eq!(store.task_get(id).await.unwrap().unwrap().attempts, 0);
+    let task = store.task_get(id).await.unwrap().unwrap();
+    assert_eq!((task.state, task.attempts), (TaskState::Quarantined, 0));
+    let job = store.job_reopen(job.id, at(60)).await.unwrap().unwrap();
+    assert_eq!((job.state, job.losses), (JobState::Queued, 0), "released by hand");
+    claim(store, id, 4, at(61)).await;
+}
+
+pub(super) async fn the_first_of_two_results_counts(store: &dyn Store) {
+    submit(store, 1).await;
+    analyse(store, 1, 2, at(9)).await;
+    let id = task_id(1, 1);
+    let first = claim(store, id, 1, at(10)).await;
+    let lease = lease(77, 2, at(20));
+    let doubled = apply(store, id, TaskEvent::Rival(lease), at(20)).await.unwrap();
+    let second = doubled.task.rival.as_ref().unwrap().proof();
+    for by in [1, 2] {
+        let held = store.tasks_held(worker(by)).await.unwrap();
+        assert_eq!(held.iter().map(|task| task.id).collect::<Vec<_>>(), [id], "worker {by}");
+    }
+    assert_eq!(store.tasks_due(at(55), 10).await.unwrap(), [id], "the first one's lease is over");
+    complete(store, id, second, at(30)).await;
+    let late = TaskEvent::Complete(first, result(TaskKind::EncodeChunk));
+    let refused = apply(store, id, late, at(31)).await.unwrap_err();
+    assert_eq!(refused, ApplyError::Refused(Refused::Stale));
+    assert!(store.tasks_held(worker(1)).await.unwrap().is_empty());
+    assert!(store.tasks_held(worker(2)).await.unwrap().is_empty());
+}
+
+pub(super) async fn workers_lost_on_a_job_are_counted_until_something_is_done(store: &dyn Store) {
+    submit(store, 1).await;
+    analyse(store, 1, 3, at(9)).await;
+    for number in 1..=2 {
+        let proof = claim(store, task_id(1, number), 1, at(10)).await;
+        apply(store, task_id(1, number), TaskEvent::WorkerGone(proof), at(11)).await.unwrap();
+        assert_eq!(the_job(store, 1).await.losses, number);
+    }
+    work(store, task_id(1, 3), 2, at(12)).await;
+    assert_eq!(the_job(store, 1).await.losses, 0);
 }
 
 pub(super) async fn giving_back_costs_nothing(store: &dyn Store) {

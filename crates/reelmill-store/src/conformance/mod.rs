@@ -67,6 +67,8 @@ conformance! {
         a_stalled_lease_is_due_too,
         failures_are_retried_after_a_pause_up_to_the_limit,
         a_task_that_takes_its_workers_with_it_is_quarantined,
+        the_first_of_two_results_counts,
+        workers_lost_on_a_job_are_counted_until_something_is_done,
         giving_back_costs_nothing,
         renewals_come_in_batches,
         an_empty_batch_is_nothing,
@@ -78,6 +80,7 @@ conformance! {
         waiting_lifts_a_job_over_a_later_one,
         house_work_is_not_hidden_by_a_flood_of_chunks,
         an_encoder_or_build_that_nobody_has_hides_nothing,
+        each_owner_is_looked_at,
         a_paused_task_is_not_ready_and_says_when;
     lists:
         jobs_are_listed_newest_first_page_by_page,

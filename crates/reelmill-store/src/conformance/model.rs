@@ -191,6 +191,7 @@ async fn touch(store: &dyn Store, step: &Move, known: &mut Known, first: bool) -
             match how {
                 0..=2 => (id, TaskEvent::Fail(proof, failure(*how))),
                 3 => (id, TaskEvent::Release(proof)),
+                4 => (id, TaskEvent::Rival(lease(u128::from(proof.epoch) + 30_000, 5, now))),
                 _ => (id, TaskEvent::Complete(proof, result(kind))),
             }
         }
@@ -205,7 +206,10 @@ async fn touch(store: &dyn Store, step: &Move, known: &mut Known, first: bool) -
             };
             let event = match step {
                 Move::Sweep(_) => TaskEvent::Sweep,
-                Move::Gone(_) => TaskEvent::WorkerGone,
+                Move::Gone(_) => {
+                    let Some(lease) = &task.lease else { return String::new() };
+                    TaskEvent::WorkerGone(lease.proof())
+                }
                 Move::Odd(_, true) => TaskEvent::Reopen,
                 _ => TaskEvent::Unblock,
             };

@@ -66,6 +66,17 @@ pub(super) async fn an_encoder_or_build_that_nobody_has_hides_nothing(store: &dy
     assert_eq!(pins, [None, Some("a build nobody has"), None, None]);
 }
 
+pub(super) async fn each_owner_is_looked_at(store: &dyn Store) {
+    for number in 1..=20 {
+        let owner = if number == 20 { "bert" } else { "anna" };
+        store.job_submit(new_job(Job { owner: Some(owner.into()), ..job(number) })).await.unwrap();
+    }
+    let ready = store.tasks_ready(at(100), 2).await.unwrap();
+    assert_eq!(places(&ready), [(1, 0), (2, 0), (20, 0)]);
+    let owners: Vec<&str> = ready.iter().map(|one| one.owner.as_str()).collect();
+    assert_eq!(owners, ["anna", "anna", "bert"]);
+}
+
 pub(super) async fn a_paused_task_is_not_ready_and_says_when(store: &dyn Store) {
     submit(store, 1).await;
     submit(store, 2).await;

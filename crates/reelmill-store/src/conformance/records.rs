@@ -17,6 +17,7 @@ fn a_worker(number: u128, name: &str) -> WorkerRecord {
         encoders: vec![ProvenEncoder { encoder: VideoEncoder::X264, fingerprint }],
         house: true,
         encodes: true,
+        streams: true,
     };
     WorkerRecord {
         facts,
@@ -27,6 +28,8 @@ fn a_worker(number: u128, name: &str) -> WorkerRecord {
         started: at(1),
         seen: at(1),
         state: WorkerState::Active,
+        speeds: [(VideoEncoder::X264, 0.1 + 0.2)].into(),
+        limit: Some(1),
         details: json!({"cores": 2, "load": 0.3}),
     }
 }

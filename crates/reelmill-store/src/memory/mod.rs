@@ -15,7 +15,7 @@ use reelmill_core::job::{Job, Step};
 use reelmill_core::lease::LeaseTerms;
 use reelmill_core::media::MediaInfo;
 use reelmill_core::plan::Plan;
-use reelmill_core::task::{Refused, Rules, Task, TaskEvent, TaskState, transition};
+use reelmill_core::task::{Change, Refused, Rules, Task, TaskEvent, TaskState, transition};
 use reelmill_core::time::Timestamp;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -142,14 +142,14 @@ impl State {
             }
             self.jobs.insert(job.id, job.clone());
         }
-        let step = if rolls_up { self.follow(&mut job, &change.task, now) } else { Step::Stay };
+        let step = if rolls_up { self.follow(&mut job, &change, now) } else { Step::Stay };
         Ok(Applied { task: change.task, job, step })
     }
 
-    fn follow(&mut self, job: &mut Job, task: &Task, now: Timestamp) -> Step {
+    fn follow(&mut self, job: &mut Job, change: &Change, now: Timestamp) -> Step {
         let pairs: Vec<(u8, TaskState)> =
             self.generation(job).iter().map(|task| (task.stage, task.state)).collect();
-        let follow = rollup::follow(job, task, &pairs, now);
+        let follow = rollup::follow(job, change, &pairs, now);
         let others =
             if follow.concerns_others() { follow.others(&self.open(job), now) } else { Vec::new() };
         *job = follow.job;
@@ -157,6 +157,7 @@ impl State {
             let outcome = Outcome { job: job.clone(), tasks: others, notes: vec![note] };
             self.write(outcome, now);
         }
+        self.jobs.insert(job.id, job.clone());
         follow.step
     }
 
@@ -182,11 +183,19 @@ impl State {
         rows.sort_by_key(|row| {
             (row.place.rank, Reverse(row.task.weight), row.task.not_before, row.inserted)
         });
-        let mut taken: HashMap<(&str, &str), u32> = HashMap::new();
+        let group = |row: &Row| {
+            let Place { class, pin, owner, .. } = row.place.clone();
+            (class, pin, owner)
+        };
+        let mut taken: HashMap<(String, String, String), u32> = HashMap::new();
+        for row in self.in_state(TaskState::Ready) {
+            taken.insert(group(row), 0);
+        }
+        let share = place::share(limit, taken.len());
         rows.retain(|row| {
-            let group = taken.entry((&row.place.class, &row.place.pin)).or_default();
+            let group = taken.entry(group(row)).or_default();
             *group += 1;
-            *group <= limit
+            *group <= share
         });
         rows
     }

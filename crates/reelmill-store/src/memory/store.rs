@@ -232,8 +232,7 @@ impl Store for MemoryStore {
         let ready = state.ready(now, limit).into_iter();
         let found = ready.filter_map(|row| {
             let job = state.jobs.get(&row.task.id.job)?;
-            let pin = &row.place.pin;
-            Some(place::candidate(&row.task, job.priority, job.created, pin))
+            Some(place::candidate(&row.task, &job.into(), &row.place.pin))
         });
         Ok(found.collect())
     }
@@ -248,7 +247,7 @@ impl Store for MemoryStore {
     async fn tasks_held(&self, worker: WorkerId) -> Result<Vec<Task>, StoreError> {
         let state = self.lock();
         let rows = state.in_state(TaskState::Leased);
-        let held = rows.filter(|row| row.task.lease.as_ref().is_some_and(|l| l.worker == worker));
+        let held = rows.filter(|row| row.task.leases().any(|l| l.worker == worker));
         Ok(held.map(|row| row.task.clone()).collect())
     }
 

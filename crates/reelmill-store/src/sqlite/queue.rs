@@ -2,7 +2,7 @@
 
 use super::rows::{bytes, doc, encode, fault, task_id};
 use crate::StoreError;
-use crate::place;
+use crate::place::{self, Placed};
 use reelmill_core::id::{TaskId, WorkerId};
 use reelmill_core::lease::LeaseTerms;
 use reelmill_core::schedule::Candidate;
@@ -15,33 +15,41 @@ use std::cmp::Reverse;
 /// The first tasks of one group that can be claimed.
 pub(super) const READY: &str =
     "SELECT tasks.rank, tasks.due, tasks.rowid, tasks.pin, jobs.priority, jobs.created,
-                    tasks.doc
+                    tasks.doc, tasks.owner, jobs.doc ->> '$.source.bytes'
              FROM tasks CROSS JOIN jobs ON jobs.id = tasks.job
-             WHERE tasks.state = 'ready' AND tasks.class = ? AND tasks.pin = ? AND tasks.due <= ?
+             WHERE tasks.state = 'ready' AND tasks.class = ? AND tasks.pin = ?
+             AND tasks.owner = ? AND tasks.due <= ?
              ORDER BY tasks.rank, tasks.weight DESC, tasks.due, tasks.rowid LIMIT ?";
 
-/// Each (class, pin) of tasks that are ready, jumping through the index.
-/// (A comparison of both at once would walk over all that are alike.)
-pub(super) const GROUPS: &str = "WITH RECURSIVE found (class, pin) AS (
-             SELECT * FROM (SELECT class, pin FROM tasks WHERE state = 'ready'
-                            ORDER BY class, pin LIMIT 1)
+/// Each (class, pin, owner) of tasks that are ready, jumping through the index.
+/// (A comparison of all at once would walk over all that are alike.)
+pub(super) const GROUPS: &str = "WITH RECURSIVE found (class, pin, owner) AS (
+             SELECT * FROM (SELECT class, pin, owner FROM tasks WHERE state = 'ready'
+                            ORDER BY class, pin, owner LIMIT 1)
              UNION ALL
-             SELECT next.class, next.pin FROM found CROSS JOIN tasks AS next
-             WHERE next.rowid = ifnull(
+             SELECT next.class, next.pin, next.owner FROM found CROSS JOIN tasks AS next
+             WHERE next.rowid = coalesce(
+                 (SELECT rowid FROM tasks
+                  WHERE state = 'ready' AND class = found.class AND pin = found.pin
+                  AND owner > found.owner ORDER BY class, pin, owner LIMIT 1),
                  (SELECT rowid FROM tasks
                   WHERE state = 'ready' AND class = found.class AND pin > found.pin
-                  ORDER BY class, pin LIMIT 1),
+                  ORDER BY class, pin, owner LIMIT 1),
                  (SELECT rowid FROM tasks WHERE state = 'ready' AND class > found.class
-                  ORDER BY class, pin LIMIT 1)))
-         SELECT class, pin FROM found";
+                  ORDER BY class, pin, owner LIMIT 1)))
+         SELECT class, pin, owner FROM found";
 
 /// Leased tasks, those due first, first.
 pub(super) const LEASED: &str =
     "SELECT doc FROM tasks WHERE state = 'leased' ORDER BY due, rowid LIMIT ?";
 
 /// Tasks that a worker holds.
-pub(super) const HELD: &str = "SELECT doc FROM tasks WHERE state = 'leased' AND worker = ?
-         ORDER BY job, generation, number";
+pub(super) const HELD: &str = "SELECT doc FROM (
+             SELECT job, generation, number, doc FROM tasks WHERE state = 'leased' AND worker = ?1
+             UNION ALL
+             SELECT job, generation, number, doc FROM tasks
+             WHERE state = 'leased' AND rival IS NOT NULL AND rival = ?1
+         ) ORDER BY job, generation, number";
 
 /// Leased tasks whose lease may have ended.
 pub(super) const DUE: &str =
@@ -73,12 +81,15 @@ pub(super) async fn ready(
     limit: u32,
 ) -> Result<Vec<Candidate>, StoreError> {
     let mut found = Vec::new();
-    for (class, pin) in groups(db).await? {
+    let groups = groups(db).await?;
+    let share = place::share(limit, groups.len());
+    for (class, pin, owner) in groups {
         let rows = sqlx::query(READY)
             .bind(class)
             .bind(pin)
+            .bind(owner)
             .bind(now.0)
-            .bind(limit)
+            .bind(share)
             .fetch_all(&mut *db)
             .await
             .map_err(fault)?;
@@ -90,12 +101,14 @@ pub(super) async fn ready(
     Ok(found.into_iter().map(|(_, candidate)| candidate).collect())
 }
 
-/// Each (class, pin) of tasks that are ready, jumping through the index.
-async fn groups(db: &mut SqliteConnection) -> Result<Vec<(String, String)>, StoreError> {
+async fn groups(db: &mut SqliteConnection) -> Result<Vec<Group>, StoreError> {
     let rows = sqlx::query(GROUPS).fetch_all(db).await.map_err(fault)?;
-    let group = |row: &SqliteRow| Ok((row.try_get(0)?, row.try_get(1)?));
+    let group = |row: &SqliteRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
     rows.iter().map(group).collect::<Result<_, _>>().map_err(fault)
 }
+
+/// Class, build, owner.
+type Group = (String, String, String);
 
 type Order = (i64, Reverse<u64>, i64, i64);
 
@@ -104,8 +117,14 @@ fn candidate(row: &SqliteRow) -> Result<(Order, Candidate), StoreError> {
     let task: Task = doc(row, 6, "a task")?;
     let order = (number(0)?, Reverse(task.weight), number(1)?, number(2)?);
     let pin: &str = row.try_get(3).map_err(fault)?;
-    let priority = row.try_get(4).map_err(fault)?;
-    Ok((order, place::candidate(&task, priority, Timestamp(number(5)?), pin)))
+    let bytes: Option<i64> = row.try_get(8).map_err(fault)?;
+    let job = Placed {
+        priority: row.try_get(4).map_err(fault)?,
+        created: Timestamp(number(5)?),
+        owner: row.try_get(7).map_err(fault)?,
+        bytes: bytes.map(i64::unsigned_abs),
+    };
+    Ok((order, place::candidate(&task, &job, pin)))
 }
 
 pub(super) async fn leased(db: &mut SqliteConnection, limit: u32) -> Result<Vec<Task>, StoreError> {

@@ -11,7 +11,7 @@ use reelmill_core::job::{Job, Step};
 use reelmill_core::lease::LeaseTerms;
 use reelmill_core::media::MediaInfo;
 use reelmill_core::plan::Plan;
-use reelmill_core::task::{Refused, Rules, Task, TaskEvent, TaskState, transition};
+use reelmill_core::task::{Change, Refused, Rules, Task, TaskEvent, TaskState, transition};
 use reelmill_core::time::Timestamp;
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
@@ -102,6 +102,8 @@ struct Line {
     weight: i64,
     due: Option<i64>,
     worker: Option<String>,
+    rival: Option<String>,
+    owner: String,
     doc: String,
 }
 
@@ -121,6 +123,8 @@ impl Line {
             weight: whole(task.weight),
             due: place.due.map(|due| due.0),
             worker: task.lease.as_ref().map(|lease| lease.worker.0.simple().to_string()),
+            rival: task.rival.as_ref().map(|lease| lease.worker.0.simple().to_string()),
+            owner: place.owner,
             doc: encode(task)?,
         })
     }
@@ -140,17 +144,18 @@ pub(super) async fn put(
         tasks.iter().map(|task| Line::new(job, task, terms)).collect();
     sqlx::query(
         "INSERT INTO tasks (job, generation, number, stage, state, epoch, class, pin, rank,
-                            weight, due, worker, doc)
+                            weight, due, worker, rival, owner, doc)
          SELECT unhex(value ->> 'job'), value ->> 'generation', value ->> 'number',
                 value ->> 'stage', value ->> 'state', value ->> 'epoch', value ->> 'class',
                 value ->> 'pin', value ->> 'rank', value ->> 'weight', value ->> 'due',
-                unhex(value ->> 'worker'), value ->> 'doc'
+                unhex(value ->> 'worker'), unhex(value ->> 'rival'), value ->> 'owner',
+                value ->> 'doc'
          FROM json_each(?) WHERE true
          ON CONFLICT (job, generation, number) DO UPDATE SET
              stage = excluded.stage, state = excluded.state, epoch = excluded.epoch,
              class = excluded.class, pin = excluded.pin, rank = excluded.rank,
              weight = excluded.weight, due = excluded.due, worker = excluded.worker,
-             doc = excluded.doc",
+             rival = excluded.rival, owner = excluded.owner, doc = excluded.doc",
     )
     .bind(encode(&lines?)?)
     .execute(db)
@@ -190,7 +195,7 @@ pub(super) async fn apply(
     }
     let mut step = Step::Stay;
     if rolls_up {
-        (job, step) = follow(db, job, &change.task, now).await?;
+        (job, step) = follow(db, job, &change, now).await?;
     }
     Ok(Applied { task: change.task, job, step })
 }
@@ -219,13 +224,14 @@ async fn replace(
     terms: LeaseTerms,
 ) -> Result<(), ApplyError> {
     let written = sqlx::query(
-        "UPDATE tasks SET state = ?, epoch = ?, due = ?, worker = ?, doc = ?
+        "UPDATE tasks SET state = ?, epoch = ?, due = ?, worker = ?, rival = ?, doc = ?
          WHERE job = ? AND generation = ? AND number = ? AND epoch = ? AND state = ?",
     )
     .bind(word(&after.state)?)
     .bind(whole(after.epoch))
     .bind(place::due(after, terms).map(|due| due.0))
     .bind(after.lease.as_ref().map(|lease| bytes(lease.worker.0)))
+    .bind(after.rival.as_ref().map(|lease| bytes(lease.worker.0)))
     .bind(encode(after)?)
     .bind(bytes(before.id.job.0))
     .bind(before.id.generation)
@@ -238,15 +244,15 @@ async fn replace(
     if written.rows_affected() == 1 { Ok(()) } else { Err(Refused::Stale.into()) }
 }
 
-/// Lets the job follow `task`, which has just been stored.
+/// Lets the job follow a change of a task, which has just been stored.
 async fn follow(
     db: &mut SqliteConnection,
     job: Job,
-    task: &Task,
+    change: &Change,
     now: Timestamp,
 ) -> Result<(Job, Step), StoreError> {
     let pairs = pairs(db, &job).await?;
-    let follow = rollup::follow(&job, task, &pairs, now);
+    let follow = rollup::follow(&job, change, &pairs, now);
     let others = if follow.concerns_others() {
         follow.others(&open(db, &job).await?, now)
     } else {
@@ -255,6 +261,8 @@ async fn follow(
     if let Some(note) = &follow.note {
         put(db, &follow.job, &others, LeaseTerms::default()).await?;
         jobs::note(db, job.id, note, now).await?;
+    }
+    if follow.job != job {
         jobs::put(db, &follow.job).await?;
     }
     Ok((follow.job, follow.step))

@@ -25,8 +25,11 @@ async fn steps(statement: &str) -> String {
 #[tokio::test]
 async fn frequent_statements_go_by_an_index_to_the_point() {
     for (statement, wanted) in [
-        (queue::READY, "SEARCH tasks USING INDEX tasks_ready (class=? AND pin=?)"),
-        (queue::GROUPS, "SEARCH tasks USING COVERING INDEX tasks_ready (class=? AND pin>?)"),
+        (queue::READY, "SEARCH tasks USING INDEX tasks_ready (class=? AND pin=? AND owner=?)"),
+        (
+            queue::GROUPS,
+            "SEARCH tasks USING COVERING INDEX tasks_ready (class=? AND pin=? AND owner>?)",
+        ),
         (queue::DUE, "SEARCH tasks USING INDEX tasks_leased (due<?)"),
         (queue::LEASED, "SCAN tasks USING INDEX tasks_leased"),
         (queue::NEXT_DUE, "SEARCH tasks USING COVERING INDEX tasks_paused (due>?)"),

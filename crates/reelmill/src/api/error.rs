@@ -98,9 +98,10 @@ impl Kind {
 impl From<FailureClass> for Kind {
     fn from(class: FailureClass) -> Self {
         match class {
-            FailureClass::Input | FailureClass::Permanent | FailureClass::Recut => {
-                Self::Unprocessable
-            }
+            FailureClass::Input
+            | FailureClass::Permanent
+            | FailureClass::Quarantined
+            | FailureClass::Recut => Self::Unprocessable,
             FailureClass::Cancelled => Self::Conflict,
             FailureClass::Transient | FailureClass::WorkerLost | FailureClass::Timeout => {
                 Self::Unavailable

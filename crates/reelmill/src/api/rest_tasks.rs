@@ -128,8 +128,7 @@ fn announced(headers: &HeaderMap) -> Result<String, ApiError> {
 async fn check_lease(api: &ApiState, id: TaskId, proof: LeaseProof) -> Result<(), ApiError> {
     let task = api.coordinator.store().task_get(id).await.map_err(Failure::from)?;
     let task = task.ok_or_else(stale)?;
-    let holds = task.epoch == proof.epoch && task.lease.is_some_and(|l| l.id == proof.lease);
-    if holds { Ok(()) } else { Err(stale()) }
+    if task.is_held_by(proof) { Ok(()) } else { Err(stale()) }
 }
 
 fn stale() -> ApiError {

@@ -213,6 +213,7 @@ fn task_word(state: TaskState) -> &'static str {
         TaskState::Leased => "running",
         TaskState::Done => "done",
         TaskState::Failed => "failed",
+        TaskState::Quarantined => "quarantined",
         TaskState::Cancelled => "cancelled",
     }
 }
@@ -285,6 +286,8 @@ mod tests {
             failed_attempts: 0,
             lost_workers: 0,
             failure: None,
+            rival: None,
+            outlook: None,
         }
     }
 

@@ -1,26 +1,30 @@
-//! Handing out tasks and taking reports: the coordinator as a [`TaskSource`].
+//! Handing out tasks: the coordinator as a [`TaskSource`].
 
 use super::Coordinator;
+use super::fleet::{Choice, Waiting};
 use super::live::Running;
+use crate::clock;
 use crate::task_source::{
-    Ask, Assignment, Done, Hello, Renewal, Report, SourceError, Standing, TaskSource, Terms,
+    Ask, Assignment, Done, Hello, Renewal, SourceError, Standing, TaskSource, Terms,
 };
-use crate::{clock, mutant};
 use async_trait::async_trait;
-use reelmill_core::error::{Failure, FailureClass};
+use reelmill_core::error::Failure;
 use reelmill_core::id::{LeaseId, SessionId, TaskId, WorkerId};
-use reelmill_core::job::{Job, Step};
+use reelmill_core::job::{Job, PROBATION, Step};
 use reelmill_core::lease::{Lease, LeaseProof};
-use reelmill_core::packets::Uncuttable;
-use reelmill_core::schedule::{Candidate, pick};
-use reelmill_core::task::{Refused, Task, TaskEvent, TaskResult};
-use reelmill_store::{Applied, ApplyError, BlobRecord, BlobRole, WorkerRecord, WorkerState};
+use reelmill_core::schedule::Candidate;
+use reelmill_core::task::{Task, TaskEvent};
+use reelmill_store::{Applied, ApplyError, WorkerRecord, WorkerState};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Claimable tasks looked at for one claim.
-const LOOK_AHEAD: u32 = 64;
+pub(super) const LOOK_AHEAD: u32 = 64;
+
+/// Candidates tried for one claim before it waits again: each may turn out to be
+/// taken, or not to be had now.
+const TRIES: u32 = 16;
 
 /// Longest time between two looks at the store while a claim waits: other
 /// coordinators and elapsed back-off do not ring the bell.
@@ -29,10 +33,15 @@ const POLL: Duration = Duration::from_secs(1);
 #[async_trait]
 impl TaskSource for Coordinator {
     async fn join(&self, hello: &Hello) -> Result<Terms, SourceError> {
+        let terms = self.settings.terms;
+        let terms = Terms { lease: terms.length, heartbeat: terms.heartbeat() };
+        if self.fleet.is_over(hello.facts.id, hello.session) {
+            return Ok(terms);
+        }
         self.free_earlier_runs(hello.facts.id, hello.session).await.map_err(away)?;
         let now = clock::now();
         let known = self.store.worker_get(hello.facts.id).await.map_err(|e| away(e.into()))?;
-        let paused = known.is_some_and(|known| known.state == WorkerState::Paused);
+        let paused = known.as_ref().is_some_and(|known| known.state == WorkerState::Paused);
         let record = WorkerRecord {
             facts: hello.facts.clone(),
             name: hello.name.clone(),
@@ -42,12 +51,14 @@ impl TaskSource for Coordinator {
             started: now,
             seen: now,
             state: if paused { WorkerState::Paused } else { WorkerState::Active },
+            speeds: known.as_ref().map(|known| known.speeds.clone()).unwrap_or_default(),
+            limit: known.and_then(|known| known.limit),
             details: json!({}),
         };
         self.store.worker_put(&record).await.map_err(|e| away(e.into()))?;
+        self.fleet.note(&record);
         tracing::info!(worker = %hello.name, id = %hello.facts.id, slots = hello.slots, "worker joined");
-        let terms = self.settings.terms;
-        Ok(Terms { lease: terms.length, heartbeat: terms.heartbeat() })
+        Ok(terms)
     }
 
     async fn claim(
@@ -60,9 +71,8 @@ impl TaskSource for Coordinator {
 
     async fn renew(&self, renewal: &Renewal) -> Result<Standing, SourceError> {
         let now = clock::now();
-        if let Some(known) = self.live.get(renewal.task)
-            && known.proof == renewal.proof
-            && now.since(known.stored) < self.settings.terms.heartbeat()
+        if let Some(known) = self.live.get(renewal.task, renewal.proof)
+            && (0..self.settings.terms.heartbeat()).contains(&now.since(known.stored))
         {
             let (progress, rate) = (renewal.progress, renewal.rate);
             self.live.insert(renewal.task, Running { progress, rate, ..known });
@@ -82,7 +92,11 @@ impl TaskSource for Coordinator {
         let leave = async {
             let dead = |held| held == session;
             self.free_runs(worker, dead, TaskEvent::Release).await?;
-            self.store.worker_state(worker, WorkerState::Gone).await?;
+            let known = self.store.worker_get(worker).await?;
+            if known.is_some_and(|known| known.session == session) {
+                self.store.worker_state(worker, WorkerState::Gone).await?;
+                self.fleet.stands(worker, WorkerState::Gone);
+            }
             Ok(())
         };
         leave.await.map_err(away)
@@ -104,6 +118,7 @@ impl Coordinator {
     ) -> Result<Option<Assignment>, SourceError> {
         let until = Instant::now() + patience;
         self.seen(ask.facts.id, ask.session).await;
+        self.meet(ask).await.map_err(away)?;
         loop {
             let bell = self.bell.notified();
             if let Some(assignment) = self.try_claim(ask).await.map_err(away)? {
@@ -113,6 +128,7 @@ impl Coordinator {
             if left.is_zero() || stop.is_cancelled() {
                 return Ok(None);
             }
+            let _waiting = Waiting::begin(&self.fleet, &ask.facts);
             tokio::select! {
                 () = stop.cancelled() => {}
                 _ = tokio::time::timeout(left.min(POLL), bell) => {}
@@ -128,7 +144,7 @@ impl Coordinator {
 
     /// Takes from `worker` what earlier runs of it held: they are dead.
     async fn free_earlier_runs(&self, worker: WorkerId, now: SessionId) -> Result<(), Failure> {
-        self.free_runs(worker, |held| held != now, |_| TaskEvent::WorkerGone).await
+        self.free_runs(worker, |held| held != now, TaskEvent::WorkerGone).await
     }
 
     async fn free_runs(
@@ -138,10 +154,9 @@ impl Coordinator {
         event: impl Fn(LeaseProof) -> TaskEvent,
     ) -> Result<(), Failure> {
         for task in self.store.tasks_held(worker).await? {
-            let held = task.lease.as_ref().filter(|lease| dead(lease.session));
-            if let Some(lease) = held {
-                let proof = LeaseProof { lease: lease.id, epoch: task.epoch };
-                self.apply(&task, event(proof)).await?;
+            let held = task.leases().filter(|held| held.worker == worker && dead(held.session));
+            for lease in held {
+                self.apply(&task, event(lease.proof())).await?;
             }
         }
         Ok(())
@@ -169,43 +184,130 @@ impl Coordinator {
         }
     }
 
+    /// Makes sure that a worker is known that joined before this coordinator
+    /// began, and notes what its machine is at.
+    async fn meet(&self, ask: &Ask) -> Result<(), Failure> {
+        let (worker, session) = (ask.facts.id, ask.session);
+        if !self.fleet.is_current(worker, session)
+            && !self.fleet.is_over(worker, session)
+            && let Some(record) = self.store.worker_get(worker).await?
+        {
+            // A late word of an earlier run may have taken its place, or it was
+            // silent for long.
+            let record = WorkerRecord { session, state: record.state.heard(), ..record };
+            self.store.worker_put(&record).await?;
+            self.fleet.note(&record);
+        }
+        if let Some(load) = ask.load {
+            self.fleet.load(worker, load);
+        }
+        Ok(())
+    }
+
     async fn try_claim(&self, ask: &Ask) -> Result<Option<Assignment>, Failure> {
         let _one_at_a_time = self.claiming.lock().await;
-        if !self.hands_out_to(ask.facts.id).await? {
+        let worker = ask.facts.id;
+        if self.fleet.is_over(worker, ask.session) {
             return Ok(None);
         }
-        let now = clock::now();
-        let mut candidates = self.store.tasks_ready(now, LOOK_AHEAD).await?;
-        while let Some(at) = pick(&candidates, &ask.facts, now) {
-            let candidate = candidates.swap_remove(at);
-            if let Some(assignment) = self.grant(ask, &candidate).await? {
+        let held = self.store.tasks_held(worker).await?;
+        if let Some(request) = ask.request {
+            if let Some(assignment) = self.granted_before(request, &held).await? {
                 return Ok(Some(assignment));
+            }
+            if self.fleet.was_answered(worker, request) {
+                return Ok(None);
+            }
+        }
+        if held.len() >= self.fleet.most(worker) || !self.hands_out_to(worker).await? {
+            return Ok(None);
+        }
+        let mut candidates = self.store.tasks_ready(clock::now(), LOOK_AHEAD).await?;
+        self.sort(&mut candidates);
+        for _ in 0..TRIES {
+            let granted = match self.choose(ask, &candidates) {
+                Choice::Take(at) => self.grant(ask, &candidates.remove(at)).await?,
+                Choice::Double(task) => return self.double(ask, task).await,
+                Choice::Nothing => return Ok(None),
+            };
+            if granted.is_some() {
+                return Ok(granted);
             }
         }
         Ok(None)
+    }
+
+    /// What was granted to this very question: its answer was lost.
+    async fn granted_before(
+        &self,
+        request: LeaseId,
+        held: &[Task],
+    ) -> Result<Option<Assignment>, Failure> {
+        let asked = |task: &&Task| task.leases().any(|lease| lease.id == request);
+        let Some(task) = held.iter().find(asked) else { return Ok(None) };
+        let Some(job) = self.job(task.id.job).await? else { return Ok(None) };
+        let Some(lease) = task.leases().find(|lease| lease.id == request) else { return Ok(None) };
+        let applied = Applied { task: task.clone(), job, step: Step::Stay };
+        self.assignment(&applied, lease.proof()).await.map(Some)
     }
 
     async fn grant(&self, ask: &Ask, candidate: &Candidate) -> Result<Option<Assignment>, Failure> {
         let Some(job) = self.job(candidate.task.job).await? else {
             return Ok(None);
         };
+        if job.losses >= PROBATION && self.is_worked_on(&job).await? {
+            return Ok(None);
+        }
         if !self.pinned_for(ask, candidate, &job).await? {
             return Ok(None);
         }
+        self.lease(ask, candidate.task, &job, TaskEvent::Claim).await
+    }
+
+    /// Lets a second worker try a task that takes long where it is.
+    async fn double(&self, ask: &Ask, task: TaskId) -> Result<Option<Assignment>, Failure> {
+        let Some(job) = self.job(task.job).await? else { return Ok(None) };
+        let encoder = job.request.preset.video.encoder;
+        let build = ask.facts.fingerprint(encoder);
+        if build.is_none() || job.encoder_pin.as_deref() != build {
+            return Ok(None);
+        }
+        self.live.doubled(task);
+        let granted = self.lease(ask, task, &job, TaskEvent::Rival).await?;
+        if granted.is_some() {
+            tracing::info!(%task, worker = %ask.facts.id, "a second worker tries it too");
+        }
+        Ok(granted)
+    }
+
+    /// Whether any task of the job is with a worker.
+    async fn is_worked_on(&self, job: &Job) -> Result<bool, Failure> {
+        let tasks = self.store.tasks_of(job.id, job.generation).await?;
+        Ok(tasks.iter().any(|task| task.lease.is_some()))
+    }
+
+    async fn lease(
+        &self,
+        ask: &Ask,
+        task: TaskId,
+        job: &Job,
+        event: impl Fn(Lease) -> TaskEvent,
+    ) -> Result<Option<Assignment>, Failure> {
         let now = clock::now();
         let rules = self.rules(job.request.retry);
-        let id = LeaseId(clock::fresh());
+        let id = ask.request.unwrap_or_else(|| LeaseId(clock::fresh()));
         let lease = Lease::grant(id, ask.facts.id, ask.session, rules.terms, now);
-        let event = TaskEvent::Claim(lease);
-        let applied = match self.store.task_apply(candidate.task, event, rules, now).await {
+        let applied = match self.store.task_apply(task, event(lease), rules, now).await {
             Ok(applied) => applied,
             Err(ApplyError::Refused(_) | ApplyError::NoSuchTask) => return Ok(None),
             Err(ApplyError::Store(error)) => return Err(error.into()),
         };
-        let proof = LeaseProof { lease: id, epoch: applied.task.epoch };
-        let worker = ask.facts.id;
-        let running = Running { worker, proof, progress: 0, rate: 0.0, stored: now };
-        self.live.insert(candidate.task, running);
+        self.fleet.answered(ask.facts.id, id);
+        let Some(lease) = applied.task.leases().find(|lease| lease.id == id) else {
+            return Ok(None);
+        };
+        let proof = lease.proof();
+        self.live.insert(task, Running::new(&applied.job, &applied.task, lease, now));
         self.assignment(&applied, proof).await.map(Some)
     }
 
@@ -221,139 +323,5 @@ impl Coordinator {
         };
         let pin = self.store.job_pin(job.id, candidate.task.generation, build).await;
         Ok(pin?.as_deref() == Some(build))
-    }
-
-    async fn renew_stored(&self, renewal: &Renewal) -> Result<Standing, Failure> {
-        let now = clock::now();
-        let Some(job) = self.job(renewal.task.job).await? else {
-            return Ok(Standing::Lost);
-        };
-        let event = TaskEvent::Renew(renewal.proof, renewal.progress);
-        match self.store.task_apply(renewal.task, event, self.rules(job.request.retry), now).await {
-            Ok(_) => {
-                let Renewal { worker, proof, progress, rate, .. } = *renewal;
-                let running = Running { worker, proof, progress, rate, stored: now };
-                self.live.insert(renewal.task, running);
-                Ok(Standing::Held)
-            }
-            Err(ApplyError::Refused(_)) if mutant::leaves_out("fencing") => Ok(Standing::Held),
-            Err(ApplyError::Refused(_) | ApplyError::NoSuchTask) => {
-                self.note_stale(renewal.task, renewal.worker, "heartbeat").await;
-                Ok(Standing::Lost)
-            }
-            Err(ApplyError::Store(error)) => Err(error.into()),
-        }
-    }
-
-    async fn note_stale(&self, task: TaskId, worker: WorkerId, what: &str) {
-        let event = json!({
-            "event": "stale_refused", "what": what, "worker": worker, "task": task.number,
-        });
-        tracing::info!(%task, %worker, what, "stale report refused");
-        if let Err(error) = self.store.job_note(task.job, clock::now(), event).await {
-            tracing::warn!(%error, "cannot note a refused report");
-        }
-    }
-
-    async fn take_report(&self, done: &Done) -> Result<Standing, Failure> {
-        let Some(job) = self.job(done.task.job).await? else {
-            return Ok(Standing::Lost);
-        };
-        let now = clock::now();
-        let rules = self.rules(job.request.retry);
-        let applied = match &done.report {
-            Report::Analysed { media, plan } => {
-                let tasks = plan.tasks(job.id, done.task.generation, now);
-                let store = &self.store;
-                store.plan_commit(done.task, done.proof, media, plan, tasks, rules, now).await
-            }
-            Report::Done { result } => {
-                self.keep_blob(&job, result).await?;
-                let event = TaskEvent::Complete(done.proof, result.clone());
-                self.store.task_apply(done.task, event, rules, now).await
-            }
-            Report::Failed { failure } => {
-                let event = TaskEvent::Fail(done.proof, failure.clone());
-                self.store.task_apply(done.task, event, rules, now).await
-            }
-            Report::Released => {
-                let event = TaskEvent::Release(done.proof);
-                self.store.task_apply(done.task, event, rules, now).await
-            }
-        };
-        match applied {
-            Ok(applied) => {
-                self.after(&applied).await?;
-                Ok(Standing::Held)
-            }
-            Err(ApplyError::Refused(Refused::Repeated)) => Ok(Standing::Held),
-            Err(ApplyError::Refused(_)) if mutant::leaves_out("fencing") => Ok(Standing::Held),
-            Err(ApplyError::Refused(_) | ApplyError::NoSuchTask) => {
-                self.note_stale(done.task, done.worker, "result").await;
-                self.drop_blob(&done.report).await;
-                Ok(Standing::Lost)
-            }
-            Err(ApplyError::Store(error)) => Err(error.into()),
-        }
-    }
-
-    /// Notes to whom a result's bytes belong before the result counts, so that
-    /// no crash in between leaves bytes that nobody knows.
-    async fn keep_blob(&self, job: &Job, result: &TaskResult) -> Result<(), Failure> {
-        let (blob, role) = match result {
-            TaskResult::Encoded(encoded) => (&encoded.blob, BlobRole::Part),
-            TaskResult::Finished(finished) => match &finished.blob {
-                Some(blob) => (blob, BlobRole::Output),
-                None => return Ok(()),
-            },
-            TaskResult::Analysed => return Ok(()),
-        };
-        let record =
-            BlobRecord { blob: blob.clone(), created: clock::now(), job: Some(job.id), role };
-        Ok(self.store.blob_put(&record).await?)
-    }
-
-    async fn drop_blob(&self, report: &Report) {
-        let Report::Done { result: TaskResult::Encoded(encoded) } = report else {
-            return;
-        };
-        let id = encoded.blob.id;
-        if let Err(error) = self.blobs.delete(id).await {
-            tracing::warn!(%error, blob = %id, "cannot delete a refused result");
-        }
-        if let Err(error) = self.store.blob_delete(id).await {
-            tracing::warn!(%error, blob = %id, "cannot forget a refused result");
-        }
-    }
-
-    /// What a change of a task sets off beyond the store.
-    pub(super) async fn after(&self, applied: &Applied) -> Result<(), Failure> {
-        match applied.step {
-            Step::Complete => self.tidy_completed(&applied.job).await,
-            Step::GiveUp => self.replan_if_cut_failed(&applied.task).await?,
-            Step::Stay | Step::Start | Step::Advance { .. } => {}
-        }
-        Ok(())
-    }
-
-    /// A chunk whose frames were not those of the index: the job is planned
-    /// again, in one piece.
-    pub(super) async fn replan_if_cut_failed(&self, task: &Task) -> Result<(), Failure> {
-        let failure = task.failure.as_ref();
-        let Some(failure) = failure.filter(|f| f.class == FailureClass::Recut) else {
-            return Ok(());
-        };
-        let id = task.id.job;
-        let Some(job) = self.job(id).await?.filter(|job| job.generation == task.id.generation)
-        else {
-            return Ok(());
-        };
-        let mut request = job.request;
-        request.uncuttable = Some(Uncuttable::Contradicted { message: failure.message.clone() });
-        tracing::warn!(job = %id, why = %failure, "planning again without cutting");
-        self.store.job_replan(id, &request, clock::now()).await?;
-        self.live.forget(|task, _| task.job == id);
-        self.bell.notify_waiters();
-        Ok(())
     }
 }

@@ -6,10 +6,9 @@ use crate::{clock, mutant};
 use reelmill_core::error::Failure;
 use reelmill_core::id::{BlobId, WorkerId};
 use reelmill_core::job::{Job, JobState, Source};
-use reelmill_core::lease::LeaseProof;
 use reelmill_core::task::TaskEvent;
 use reelmill_store::{BlobRole, JobFilter, WorkerState};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +21,13 @@ const SWEEP_LIMIT: u32 = 1000;
 /// Microseconds after which an upload that nobody goes on with is dropped.
 const ABANDONED: i64 = 7 * 86_400 * 1_000_000;
 
+/// Microseconds between two looks at the clock after which we were stopped.
+const AWAY: i64 = 5_000_000;
+
+/// Microseconds by which the wall clock must move against the steady one to
+/// have been set: more than correcting it slowly moves it.
+const SET: i64 = 2_000_000;
+
 /// Sweeps between two rounds of throwing away.
 const SWEEPS_PER_TIDY: u32 = 600;
 
@@ -33,13 +39,16 @@ impl Coordinator {
     /// When the store fails.
     pub(crate) async fn recover(&self, own: &[WorkerId]) -> Result<(), Failure> {
         for task in self.store.tasks_leased(u32::MAX).await? {
-            let Some(lease) = &task.lease else { continue };
-            let event = if own.contains(&lease.worker) {
-                TaskEvent::Release(LeaseProof { lease: lease.id, epoch: task.epoch })
-            } else {
-                TaskEvent::Grace
-            };
-            self.apply(&task, event).await?;
+            self.apply(&task, TaskEvent::Grace).await?;
+            // They died with us, and one of them may have been why.
+            for lease in task.leases().filter(|lease| own.contains(&lease.worker)) {
+                self.apply(&task, TaskEvent::WorkerGone(lease.proof())).await?;
+            }
+        }
+        for record in self.store.worker_list().await? {
+            if record.state != WorkerState::Gone {
+                self.fleet.note(&record);
+            }
         }
         self.blobs.clean_partials().await?;
         self.adopt_sources().await?;
@@ -85,7 +94,8 @@ impl Coordinator {
     }
 
     /// Ends leases that have run out and notices workers that went silent.
-    async fn sweep(&self) -> Result<(), Failure> {
+    pub(crate) async fn sweep(&self) -> Result<(), Failure> {
+        self.mind_the_clock().await?;
         let now = clock::now();
         for id in self.store.tasks_due(now, SWEEP_LIMIT).await? {
             if let Some(task) = self.store.task_get(id).await?
@@ -101,6 +111,34 @@ impl Coordinator {
         self.unpin_from_lost_builds().await
     }
 
+    /// A wall clock that was set, or a coordinator that was stopped for a while,
+    /// says nothing about the workers: leases get a full period again.
+    pub(super) async fn mind_the_clock(&self) -> Result<(), Failure> {
+        let (now, steady) = (clock::now(), clock::steady());
+        let before = {
+            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            looked.replace((now, steady))
+        };
+        let Some((wall, passed)) = before.map(|(wall, at)| (now.since(wall), steady - at)) else {
+            return Ok(());
+        };
+        let away = passed > (self.settings.terms.length / 2).max(AWAY);
+        let set = (wall - passed).abs() > SET;
+        if away || set {
+            tracing::warn!(
+                wall,
+                passed,
+                "the clock was set, or we were stopped: leases begin anew"
+            );
+            if let Err(error) = self.store.tasks_grace(self.rules(self.settings.retry), now).await {
+                *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = before;
+                return Err(error.into());
+            }
+            self.live.forget(|_, _| true);
+        }
+        Ok(())
+    }
+
     async fn notice_silent_workers(&self) -> Result<(), Failure> {
         let silence = self.settings.terms.length.max(30_000_000);
         let now = clock::now();
@@ -109,6 +147,7 @@ impl Coordinator {
             let silent = now.since(worker.seen) > silence && worker.state != WorkerState::Gone;
             if silent && self.store.tasks_held(id).await?.is_empty() {
                 self.store.worker_state(id, WorkerState::Gone).await?;
+                self.fleet.stands(id, WorkerState::Gone);
             }
         }
         Ok(())

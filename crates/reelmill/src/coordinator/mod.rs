@@ -4,10 +4,13 @@
 mod dispatch;
 mod engines;
 mod fetch;
+mod fleet;
 mod hooks;
+mod judge;
 mod live;
 mod maintain;
 mod orders;
+mod reports;
 mod service;
 mod stats;
 mod submit;
@@ -27,6 +30,8 @@ pub(crate) use view::{ChunkView, JobView, WorkerView};
 use crate::clock;
 use crate::outside::Outside;
 use fetch::Fetches;
+use fleet::Fleet;
+use judge::Plans;
 use live::Live;
 use reelmill_core::error::Failure;
 use reelmill_core::lease::LeaseTerms;
@@ -69,6 +74,12 @@ pub(crate) struct Coordinator {
     bell: Notify,
     /// What is known beyond the store: progress between heartbeats.
     live: Live,
+    /// The workers, and who waits for work.
+    fleet: Fleet,
+    /// Plans that were read lately.
+    plans: Plans,
+    /// The wall clock and the steady one when they were last looked at.
+    looked: std::sync::Mutex<Option<(Timestamp, i64)>>,
     /// One claim at a time, so that two slots never race for one candidate.
     claiming: Mutex<()>,
     /// The way to what users name by URL.
@@ -99,6 +110,9 @@ impl Coordinator {
             settings,
             bell: Notify::new(),
             live: Live::default(),
+            fleet: Fleet::default(),
+            plans: Plans::default(),
+            looked: std::sync::Mutex::default(),
             claiming: Mutex::new(()),
             outside,
             fetches: Fetches::default(),

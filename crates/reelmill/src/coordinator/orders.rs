@@ -10,6 +10,7 @@ use reelmill_core::plan::{Plan, PlanLimits};
 use reelmill_core::schedule::Candidate;
 use reelmill_core::task::{Task, TaskKind, TaskResult};
 use reelmill_store::{Applied, WorkerState};
+use std::sync::Arc;
 
 /// Waiting tasks looked at to tell how busy the farm is.
 const LOOK_AHEAD: u32 = 64;
@@ -28,7 +29,8 @@ impl Coordinator {
             },
             TaskKind::Finish => Order::Finish(Box::new(self.finish_order(job).await?)),
             TaskKind::EncodeChunk | TaskKind::EncodeVideo | TaskKind::EncodeAudio => {
-                let work = self.plan(job).await?.work(task.id.number).ok_or_else(|| broken(job))?;
+                let plan = self.plan(job).await?;
+                let work = plan.work(task.id.number).ok_or_else(|| broken(job))?;
                 let media = Box::new(job.media.clone().ok_or_else(|| broken(job))?);
                 Order::Encode { work: Box::new(work), media }
             }
@@ -38,8 +40,8 @@ impl Coordinator {
     }
 
     /// The job's current plan.
-    pub(super) async fn plan(&self, job: &Job) -> Result<Plan, Failure> {
-        let plan = self.store.plan_get(job.id, job.generation).await?;
+    pub(super) async fn plan(&self, job: &Job) -> Result<Arc<Plan>, Failure> {
+        let plan = self.plan_of(job.id, job.generation).await?;
         plan.ok_or_else(|| broken(job))
     }
 
@@ -82,7 +84,7 @@ impl Coordinator {
         let video = of(&[TaskKind::EncodeChunk, TaskKind::EncodeVideo]);
         let audio = of(&[TaskKind::EncodeAudio]);
         Ok(FinishOrder {
-            plan,
+            plan: Plan::clone(&plan),
             media: job.media.clone().ok_or_else(|| broken(job))?,
             video: video.ok_or_else(|| broken(job))?,
             audio: audio.ok_or_else(|| broken(job))?.pop(),

@@ -120,6 +120,7 @@ impl Coordinator {
             return Err(Failure::permanent(format!("the worker {id} is gone")));
         }
         self.store.worker_state(id, state).await?;
+        self.fleet.stands(id, state);
         self.bell.notify_waiters();
         let all = self.workers().await?;
         all.into_iter().find(|worker| worker.record.facts.id == id).ok_or_else(nothing)

@@ -55,6 +55,14 @@ impl Coordinator {
     /// # Errors
     /// When the request cannot be met (preset, settings) or the store fails.
     pub(crate) async fn submit(&self, submission: Submission) -> Result<Job, Failure> {
+        // Asked again because the answer was lost: by now its source may be gone.
+        if let Some(key) = &submission.idempotency_key
+            && let Some(first) = self.accepted(submission.owner.as_deref(), key).await?
+        {
+            self.adopt_source(&first).await?;
+            self.drop_second_upload(&submission.source, &first).await?;
+            return Ok(first);
+        }
         if let Some(job) = self.owner_of_source(&submission).await? {
             return Ok(job);
         }
@@ -85,6 +93,7 @@ impl Coordinator {
             stage: 0,
             media: None,
             encoder_pin: None,
+            losses: 0,
             output: None,
             failure: None,
             item: submission.item,
@@ -106,7 +115,7 @@ impl Coordinator {
             }
             Submitted::Existing(id) => {
                 let first = self.job(id).await?.ok_or_else(|| no_job(&job_text(id)))?;
-                self.drop_second_upload(&job, &first).await?;
+                self.drop_second_upload(&job.source, &first).await?;
                 Ok(first)
             }
         }
@@ -114,8 +123,8 @@ impl Coordinator {
 
     /// A repeated submission may have uploaded the file once more. The first
     /// one's upload stays, though its row may not name the job yet.
-    async fn drop_second_upload(&self, refused: &Job, first: &Job) -> Result<(), Failure> {
-        if let Source::Upload { blob, .. } = &refused.source
+    async fn drop_second_upload(&self, refused: &Source, first: &Job) -> Result<(), Failure> {
+        if let Source::Upload { blob, .. } = refused
             && !matches!(&first.source, Source::Upload { blob: used, .. } if used == blob)
             && let Some(record) = self.store.blob_get(*blob).await?
             && record.job.is_none()

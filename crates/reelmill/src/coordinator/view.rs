@@ -1,9 +1,13 @@
 //! What people and programs see of jobs and workers.
 
 use super::Coordinator;
+use super::fleet::far;
+use crate::clock;
 use reelmill_core::error::Failure;
+use reelmill_core::fleet::{Outlook, Waits};
 use reelmill_core::id::{JobId, WorkerId};
-use reelmill_core::job::{Job, JobState, Phase};
+use reelmill_core::job::{Job, JobState, PROBATION, Phase};
+use reelmill_core::load::Load;
 use reelmill_core::plan::{Plan, WholeReason};
 use reelmill_core::task::{Task, TaskKind, TaskResult, TaskState};
 use reelmill_store::{HistoryEntry, WorkerRecord, WorkerState};
@@ -59,6 +63,12 @@ pub(crate) struct ChunkView {
     pub(crate) lost_workers: u32,
     /// The last failure's message.
     pub(crate) failure: Option<String>,
+    /// Who tries it too, because the first takes long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rival: Option<String>,
+    /// Why it waits and where it will go, while it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) outlook: Option<Outlook>,
 }
 
 /// A worker.
@@ -69,6 +79,12 @@ pub(crate) struct WorkerView {
     pub(crate) record: WorkerRecord,
     /// Tasks it runs now.
     pub(crate) busy: usize,
+    /// What its machine is at, as it told last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) load: Option<Load>,
+    /// What its machine has to spare, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) score: Option<f64>,
 }
 
 impl JobView {
@@ -86,8 +102,11 @@ impl Coordinator {
         let tasks = store.tasks_of(job.id, job.generation).await?;
         let plan = store.plan_get(job.id, job.generation).await?;
         let names = self.worker_names().await?;
-        let chunks: Vec<ChunkView> =
+        let mut chunks: Vec<ChunkView> =
             tasks.iter().map(|task| self.chunk_view(task, plan.as_ref(), &names)).collect();
+        if !job.state.is_final() {
+            self.foretell(&job, &tasks, &mut chunks).await?;
+        }
         let video = |chunk: &&ChunkView| is_video(chunk.kind);
         let frames_done = chunks.iter().filter(video).map(|chunk| chunk.frames_done).sum();
         let frames_total: Option<u64> =
@@ -110,19 +129,44 @@ impl Coordinator {
         })
     }
 
+    /// Tells of what waits why, and where it will go.
+    async fn foretell(
+        &self,
+        job: &Job,
+        tasks: &[Task],
+        views: &mut [ChunkView],
+    ) -> Result<(), Failure> {
+        let outlooks = self.outlooks().await?;
+        let working = tasks.iter().any(|task| task.lease.is_some());
+        let (probation, now) = (job.losses >= PROBATION && working, clock::now());
+        for (task, view) in tasks.iter().zip(views) {
+            let why = |why| Some(Outlook { why, worker: None, starts_in: None, takes: None });
+            view.outlook = match task.state {
+                TaskState::Waiting => why(Waits::Stage),
+                TaskState::Ready if probation => why(Waits::Probation),
+                TaskState::Ready => {
+                    let known = outlooks.get(&task.id).cloned();
+                    Some(known.unwrap_or_else(|| far(task.not_before > now)))
+                }
+                _ => None,
+            };
+        }
+        Ok(())
+    }
+
     fn chunk_view(
         &self,
         task: &Task,
         plan: Option<&Plan>,
         names: &HashMap<WorkerId, String>,
     ) -> ChunkView {
-        let live = self.live.get(task.id);
+        let live = self.live.furthest(task.id);
         let total = plan
             .and_then(|plan| plan.chunks().get(task.id.number.checked_sub(1)? as usize))
             .map(|chunk| chunk.pts.len() as u64);
         let done = match &task.result {
             Some(TaskResult::Encoded(encoded)) => encoded.frames,
-            _ => live.map_or(0, |running| running.progress),
+            _ => live.as_ref().map_or(0, |running| running.progress),
         };
         let holder = task.lease.as_ref().map(|lease| lease.worker);
         let name = |id: WorkerId| names.get(&id).cloned().unwrap_or_else(|| id.to_string());
@@ -131,6 +175,8 @@ impl Coordinator {
             kind: task.kind,
             state: task.state,
             worker: holder.map(name),
+            rival: task.rival.as_ref().map(|lease| name(lease.worker)),
+            outlook: None,
             frames_done: if is_video(task.kind) { done } else { 0 },
             frames_total: total.or((task.state == TaskState::Done).then_some(done)),
             attempts: task.epoch,
@@ -163,7 +209,11 @@ impl Coordinator {
         let workers = self.store.worker_list().await?;
         let present = workers.into_iter().filter(|worker| worker.state != WorkerState::Gone);
         Ok(present
-            .map(|record| WorkerView { busy: self.live.count_of(record.facts.id), record })
+            .map(|record| {
+                let (busy, load) =
+                    (self.live.count_of(record.facts.id), self.fleet.load_of(record.facts.id));
+                WorkerView { busy, load, score: load.map(Load::score), record }
+            })
             .collect())
     }
 }

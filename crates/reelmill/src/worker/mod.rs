@@ -5,11 +5,13 @@ mod depot;
 mod depot_http;
 mod depot_local;
 mod execute;
+mod gauge;
 mod run;
 mod scratch;
 
 pub(crate) use depot_http::HttpDepot;
 pub(crate) use depot_local::LocalDepot;
 pub(crate) use execute::analyse;
+pub(crate) use gauge::Gauge;
 pub(crate) use run::{Slot, Worker};
 pub(crate) use scratch::Scratch;

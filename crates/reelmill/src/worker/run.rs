@@ -2,12 +2,13 @@
 
 use super::depot::Depot;
 use super::execute::execute;
+use super::gauge::Gauge;
 use crate::clock;
 use crate::task_source::{
     Ask, Assignment, Done, Hello, Renewal, Report, SourceError, Standing, TaskSource, Terms,
 };
 use reelmill_core::error::{Failure, FailureClass};
-use reelmill_core::id::{SessionId, WorkerId};
+use reelmill_core::id::{LeaseId, SessionId, WorkerId};
 use reelmill_core::plan::Plan;
 use reelmill_core::schedule::{ProvenEncoder, WorkerFacts};
 use reelmill_media::progress::Progress;
@@ -54,6 +55,8 @@ pub(crate) struct Worker {
     pub(crate) encoders: Vec<ProvenEncoder>,
     /// Where temporary files go.
     pub(crate) scratch: PathBuf,
+    /// What the machine is at.
+    pub(crate) gauge: Gauge,
 }
 
 /// How far a task is, told by the work and read by the renewer.
@@ -123,6 +126,7 @@ impl Worker {
             encoders: self.encoders.clone(),
             house: slot == Slot::House,
             encodes: slot == Slot::Encode,
+            streams: true,
         }
     }
 
@@ -163,9 +167,14 @@ impl Worker {
         drain: CancellationToken,
         stop: CancellationToken,
     ) -> Result<(), Failure> {
-        let ask = Ask { facts: self.facts(slot), session: self.session };
+        let facts = self.facts(slot);
+        let session = self.session;
+        // The same until it is answered: a lost answer costs no lease.
+        let mut request = LeaseId(clock::fresh());
         let mut pause = Pause::default();
         loop {
+            let load = self.gauge.read();
+            let ask = Ask { facts: facts.clone(), session, request: Some(request), load };
             let claimed = tokio::select! {
                 biased;
                 () = drain.cancelled() => return Ok(()),
@@ -174,6 +183,7 @@ impl Worker {
             };
             match claimed {
                 Ok(Some(assignment)) => {
+                    request = LeaseId(clock::fresh());
                     pause = Pause::default();
                     self.work_on(assignment, terms, &stop).await?;
                 }

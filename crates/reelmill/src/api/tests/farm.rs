@@ -165,7 +165,7 @@ impl Player {
     fn facts(&self) -> WorkerFacts {
         let fingerprint = "x264-164".to_owned();
         let encoders = vec![ProvenEncoder { encoder: VideoEncoder::X264, fingerprint }];
-        WorkerFacts { id: self.id, encoders, house: true, encodes: true }
+        WorkerFacts { id: self.id, encoders, house: true, encodes: true, streams: true }
     }
 
     pub(crate) fn hello(&self) -> Hello {
@@ -174,7 +174,7 @@ impl Player {
     }
 
     pub(crate) fn ask(&self) -> Ask {
-        Ask { facts: self.facts(), session: self.session }
+        Ask { facts: self.facts(), session: self.session, request: None, load: None }
     }
 
     pub(crate) fn done(&self, assignment: &Assignment, report: Report) -> Done {

@@ -1,0 +1,256 @@
+//! Who should do what: earliest finish over the seats of a farm, second tries
+//! for the last chunks, and the explanation of both.
+
+use crate::encoder::VideoEncoder;
+use crate::id::{TaskId, WorkerId};
+use crate::schedule::{Candidate, SizeClass, WorkerFacts};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A place where one task can run at a time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seat<'a> {
+    /// What its worker can do.
+    pub facts: &'a WorkerFacts,
+    /// How fast it encodes, thousands of pixels a second.
+    pub speeds: &'a BTreeMap<VideoEncoder, f64>,
+    /// What its machine has to spare, 0..=1 ([`crate::load::Load::score`]).
+    pub score: f64,
+    /// Seconds until it is free; 0 when it waits for work.
+    pub free_in: f64,
+}
+
+/// Where a task will go.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Turn {
+    /// Which candidate, by its place in the list.
+    pub candidate: usize,
+    /// Which seat, by its place in the list.
+    pub seat: usize,
+    /// Seconds until it begins.
+    pub starts_in: f64,
+    /// Seconds it takes there.
+    pub takes: f64,
+}
+
+/// Speed of a worker of which nothing is known where nothing is known of any,
+/// thousands of pixels a second: x264 at 720p and 30 frames a second.
+const USUAL_SPEED: f64 = 27_000.0;
+
+/// Seconds that work takes of which nothing is known.
+const USUAL_TIME: f64 = 30.0;
+
+/// Seconds that starting a task costs anywhere.
+const OVERHEAD: f64 = 1.0;
+
+/// No machine is held for slower than a tenth of what it is.
+const LEAST_SCORE: f64 = 0.1;
+
+/// What the workers of a farm have shown, so that newcomers can be guessed.
+#[derive(Debug, Clone, Default)]
+pub struct Typical(BTreeMap<VideoEncoder, f64>);
+
+impl Typical {
+    /// The middle one of the speeds of all seats, for each encoder.
+    #[must_use]
+    pub fn of(seats: &[Seat<'_>]) -> Self {
+        let mut all: BTreeMap<VideoEncoder, Vec<f64>> = BTreeMap::new();
+        for (encoder, speed) in seats.iter().flat_map(|seat| seat.speeds) {
+            all.entry(*encoder).or_default().push(*speed);
+        }
+        let middle = |mut speeds: Vec<f64>| {
+            speeds.sort_by(f64::total_cmp);
+            speeds.get(speeds.len() / 2).copied().unwrap_or(USUAL_SPEED)
+        };
+        Self(all.into_iter().map(|(encoder, speeds)| (encoder, middle(speeds))).collect())
+    }
+
+    /// Seconds that `cost` thousands of pixels take with `encoder` on `seat`.
+    #[must_use]
+    pub fn seconds(&self, seat: &Seat<'_>, encoder: Option<VideoEncoder>, cost: u64) -> f64 {
+        let Some(encoder) = encoder.filter(|_| cost > 0) else { return USUAL_TIME };
+        let known = seat.speeds.get(&encoder).or_else(|| self.0.get(&encoder));
+        let speed = known.copied().unwrap_or(USUAL_SPEED) * seat.score.max(LEAST_SCORE);
+        OVERHEAD + cost as f64 / speed.max(1.0)
+    }
+}
+
+/// Deals `candidates`, in their order, to the seats: each to the one that will
+/// have it done first. What is small goes to the slowest seat that is free,
+/// what is large to workers that can fetch a part of it, and what failed goes
+/// elsewhere first. Candidates that no seat can take get no turn.
+#[must_use]
+pub fn deal(candidates: &[Candidate], seats: &[Seat<'_>]) -> Vec<Turn> {
+    let typical = Typical::of(seats);
+    let mut free: Vec<f64> = seats.iter().map(|seat| seat.free_in.max(0.0)).collect();
+    let mut turns = Vec::with_capacity(candidates.len());
+    for (at, candidate) in candidates.iter().enumerate() {
+        let able = able(candidate, seats);
+        let time = |seat: usize| typical.seconds(&seats[seat], candidate.needs, candidate.cost);
+        let best = choose(candidate, &able, &free, time);
+        let Some(seat) = best else { continue };
+        let (starts_in, takes) = (free[seat], time(seat));
+        free[seat] = starts_in + takes;
+        turns.push(Turn { candidate: at, seat, starts_in, takes });
+    }
+    turns
+}
+
+/// The seats that may take `candidate`: those it has not failed on and that
+/// suit its size, where there are any.
+fn able(candidate: &Candidate, seats: &[Seat<'_>]) -> Vec<usize> {
+    let mut able: Vec<usize> =
+        (0..seats.len()).filter(|seat| seats[*seat].facts.can(candidate)).collect();
+    let fresh = |seat: &usize| !candidate.failed_on.contains(&seats[*seat].facts.id);
+    if able.iter().any(fresh) {
+        able.retain(fresh);
+    }
+    let fetches = |seat: &usize| seats[*seat].facts.streams;
+    if candidate.size == SizeClass::Large && able.iter().any(fetches) {
+        able.retain(fetches);
+    }
+    able
+}
+
+fn choose(
+    candidate: &Candidate,
+    able: &[usize],
+    free: &[f64],
+    time: impl Fn(usize) -> f64,
+) -> Option<usize> {
+    let idle = able.iter().copied().filter(|seat| free[*seat] <= 0.0);
+    if candidate.size == SizeClass::Small
+        && let Some(slowest) = idle.max_by(|a, b| time(*a).total_cmp(&time(*b)).then(b.cmp(a)))
+    {
+        return Some(slowest);
+    }
+    let finish = |seat: usize| free[seat] + time(seat);
+    able.iter().copied().min_by(|a, b| finish(*a).total_cmp(&finish(*b)).then(a.cmp(b)))
+}
+
+/// What the first free seat of `worker` should take now, if anything: the first
+/// candidate that [`deal`] gives to a seat of it that is free. A worker gets
+/// nothing when everything would be done sooner elsewhere.
+#[must_use]
+pub fn next(turns: &[Turn], seats: &[Seat<'_>], worker: WorkerId) -> Option<usize> {
+    let ours = |turn: &&Turn| turn.starts_in <= 0.0 && seats[turn.seat].facts.id == worker;
+    turns.iter().find(ours).map(|turn| turn.candidate)
+}
+
+/// A chunk that is being encoded, as [`rival`] sees it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Underway {
+    /// The task.
+    pub task: TaskId,
+    /// Who has it.
+    pub worker: WorkerId,
+    /// Encoder it needs.
+    pub needs: Option<VideoEncoder>,
+    /// Predicted work, thousands of pixels.
+    pub cost: u64,
+    /// Share done, 0..=1; `None` when nothing was heard of it.
+    pub done: Option<f64>,
+    /// Seconds since it was begun.
+    pub elapsed: f64,
+    /// Seconds that it was predicted to take where it is.
+    pub predicted: f64,
+}
+
+impl Underway {
+    /// Seconds until it is done, as far as its progress tells.
+    #[must_use]
+    pub fn left(&self) -> f64 {
+        match self.done {
+            // The first percents say little.
+            Some(done) if done > 0.02 => self.elapsed * (1.0 - done) / done,
+            // What is late already will be later.
+            _ => (self.predicted - self.elapsed).max(self.elapsed / 2.0),
+        }
+    }
+}
+
+/// A second try must be sure to gain: it is done before this share of the
+/// first one's remaining time is over.
+const RIVAL_GAIN: f64 = 0.7;
+
+/// The chunk that an idle seat should try too, because it would be done well
+/// before the worker that has it: the one with the most to gain.
+#[must_use]
+pub fn rival(underway: &[Underway], seat: &Seat<'_>, typical: &Typical) -> Option<TaskId> {
+    let gain = |one: &Underway| {
+        let own = typical.seconds(seat, one.needs, one.cost);
+        (own < RIVAL_GAIN * one.left()).then(|| one.left() - own)
+    };
+    let gains = underway.iter().filter_map(|one| Some((gain(one)?, one)));
+    let best = gains.max_by(|(a, one), (b, other)| a.total_cmp(b).then(other.task.cmp(&one.task)));
+    best.map(|(_, one)| one.task)
+}
+
+/// Why a task waits and where it will go.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Outlook {
+    /// Why it does not run yet.
+    pub why: Waits,
+    /// Who will take it, as things stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerId>,
+    /// Seconds until it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_in: Option<f64>,
+    /// Seconds it will take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes: Option<f64>,
+}
+
+/// Why a task does not run yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Waits {
+    /// It is to be taken now.
+    Next,
+    /// Others come first.
+    Behind {
+        /// How many.
+        tasks: usize,
+    },
+    /// Earlier work of its job is not done.
+    Stage,
+    /// It failed and is tried again later.
+    Pause,
+    /// Its job has cost workers: one of its tasks at a time.
+    Probation,
+    /// No living worker has the encoder (or that build of it), or does such work.
+    Nobody,
+    /// So many others are before it that nobody looked yet.
+    Far,
+}
+
+impl std::fmt::Display for Waits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Next => f.write_str("it is next"),
+            Self::Behind { tasks: 1 } => f.write_str("one task comes before it"),
+            Self::Behind { tasks } => write!(f, "{tasks} tasks come before it"),
+            Self::Stage => f.write_str("earlier work of its job is not done"),
+            Self::Pause => f.write_str("it failed and is tried again after a pause"),
+            Self::Probation => f.write_str("its job lost workers: one task at a time"),
+            Self::Nobody => f.write_str("no worker that is here can do it"),
+            Self::Far => f.write_str("many tasks come before it"),
+        }
+    }
+}
+
+/// What to say of candidate `at`, given all turns.
+#[must_use]
+pub fn explain(at: usize, turns: &[Turn], seats: &[Seat<'_>]) -> Outlook {
+    let Some(turn) = turns.iter().find(|turn| turn.candidate == at) else {
+        return Outlook { why: Waits::Nobody, worker: None, starts_in: None, takes: None };
+    };
+    let before = turns.iter().take_while(|turn| turn.candidate != at).count();
+    let why = if turn.starts_in <= 0.0 { Waits::Next } else { Waits::Behind { tasks: before } };
+    let worker = seats.get(turn.seat).map(|seat| seat.facts.id);
+    Outlook { why, worker, starts_in: Some(turn.starts_in), takes: Some(turn.takes) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,335 @@
+//! The workers as the coordinator knows them between their words: what they can
+//! do, how fast they are, what they are at, and who waits for work.
+
+use super::Coordinator;
+use super::live::Running;
+use crate::clock;
+use crate::task_source::Ask;
+use reelmill_core::encoder::VideoEncoder;
+use reelmill_core::error::Failure;
+use reelmill_core::fleet::{
+    Outlook, Seat, Turn, Typical, Underway, Waits, deal, explain, next, rival,
+};
+use reelmill_core::id::{LeaseId, SessionId, TaskId, WorkerId};
+use reelmill_core::load::{Load, Speeds, measured};
+use reelmill_core::schedule::{Candidate, Shares, WorkerFacts, order};
+use reelmill_store::{WorkerRecord, WorkerState};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Answered questions of a worker that are remembered, so that a copy of one
+/// that comes late gets no task: more than its slots, by far.
+const REMEMBERED: usize = 64;
+
+/// A worker as it was last heard of.
+#[derive(Debug, Clone)]
+struct Known {
+    facts: WorkerFacts,
+    session: SessionId,
+    slots: u32,
+    limit: Option<u32>,
+    state: WorkerState,
+    speeds: Speeds,
+    load: Option<Load>,
+    /// Claims that wait now, by what they may take.
+    waiting: Vec<WorkerFacts>,
+    answered: VecDeque<LeaseId>,
+    /// Earlier runs of it: what they say comes late.
+    over: VecDeque<SessionId>,
+}
+
+/// The workers. Only a cache: the store has their records.
+#[derive(Debug, Default)]
+pub(super) struct Fleet(Mutex<BTreeMap<WorkerId, Known>>);
+
+impl Fleet {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<WorkerId, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker's record is this now.
+    pub(super) fn note(&self, record: &WorkerRecord) {
+        let mut all = self.lock();
+        let before = all.remove(&record.facts.id);
+        let mut known = Known {
+            facts: record.facts.clone(),
+            session: record.session,
+            slots: record.slots,
+            limit: record.limit,
+            state: record.state,
+            speeds: record.speeds.clone(),
+            load: None,
+            waiting: Vec::new(),
+            answered: VecDeque::new(),
+            over: VecDeque::new(),
+        };
+        if let Some(before) = before {
+            let Known { session, load, waiting, answered, over, .. } = before;
+            known = Known { load, waiting, answered, over, ..known };
+            if session != record.session {
+                remember(&mut known.over, session);
+            }
+        }
+        all.insert(record.facts.id, known);
+    }
+
+    /// Whether `session` is the run of `worker` that was heard of last, and it is
+    /// not held for gone.
+    pub(super) fn is_current(&self, worker: WorkerId, session: SessionId) -> bool {
+        let current = |known: &Known| known.session == session && known.state != WorkerState::Gone;
+        self.lock().get(&worker).is_some_and(current)
+    }
+
+    /// Whether `session` is an earlier run of `worker`: what it asks comes late.
+    pub(super) fn is_over(&self, worker: WorkerId, session: SessionId) -> bool {
+        self.lock().get(&worker).is_some_and(|known| known.over.contains(&session))
+    }
+
+    /// Where a worker stands now.
+    pub(super) fn stands(&self, worker: WorkerId, state: WorkerState) {
+        if let Some(known) = self.lock().get_mut(&worker) {
+            known.state = state;
+        }
+    }
+
+    /// What its machine is at.
+    pub(super) fn load(&self, worker: WorkerId, load: Load) {
+        if let Some(known) = self.lock().get_mut(&worker) {
+            known.load = Some(load);
+        }
+    }
+
+    /// What a worker told last of its machine.
+    pub(super) fn load_of(&self, worker: WorkerId) -> Option<Load> {
+        self.lock().get(&worker).and_then(|known| known.load)
+    }
+
+    /// Most tasks that `worker` may have at once; none while it drains.
+    pub(super) fn most(&self, worker: WorkerId) -> usize {
+        let all = self.lock();
+        let Some(known) = all.get(&worker) else { return usize::MAX };
+        if known.state == WorkerState::Draining {
+            return 0;
+        }
+        let slots = known.limit.map_or(known.slots, |limit| limit.min(known.slots));
+        slots as usize + usize::from(known.facts.house)
+    }
+
+    /// Whether that question had its answer.
+    pub(super) fn was_answered(&self, worker: WorkerId, request: LeaseId) -> bool {
+        self.lock().get(&worker).is_some_and(|known| known.answered.contains(&request))
+    }
+
+    /// That question has its answer.
+    pub(super) fn answered(&self, worker: WorkerId, request: LeaseId) {
+        if let Some(known) = self.lock().get_mut(&worker) {
+            remember(&mut known.answered, request);
+        }
+    }
+
+    /// A claim waits, or waits no longer.
+    pub(super) fn waits(&self, facts: &WorkerFacts, waits: bool) {
+        if let Some(known) = self.lock().get_mut(&facts.id) {
+            if waits {
+                known.waiting.push(facts.clone());
+            } else if let Some(at) = known.waiting.iter().position(|one| one == facts) {
+                known.waiting.swap_remove(at);
+            }
+        }
+    }
+
+    /// Takes a measured speed in; yields the speeds when they are worth keeping.
+    fn measured(
+        &self,
+        worker: WorkerId,
+        encoder: VideoEncoder,
+        cost: u64,
+        seconds: f64,
+    ) -> Option<Speeds> {
+        let mut all = self.lock();
+        let known = all.get_mut(&worker)?;
+        measured(&mut known.speeds, encoder, cost, seconds).then(|| known.speeds.clone())
+    }
+}
+
+fn remember<T>(list: &mut VecDeque<T>, one: T) {
+    list.push_back(one);
+    if list.len() > REMEMBERED {
+        list.pop_front();
+    }
+}
+
+/// A claim that waits: it is counted as long as this lives.
+pub(super) struct Waiting<'a> {
+    fleet: &'a Fleet,
+    facts: &'a WorkerFacts,
+}
+
+impl<'a> Waiting<'a> {
+    pub(super) fn begin(fleet: &'a Fleet, facts: &'a WorkerFacts) -> Self {
+        fleet.waits(facts, true);
+        Self { fleet, facts }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.fleet.waits(self.facts, false);
+    }
+}
+
+/// What a worker that asks should do.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Choice {
+    /// Take this candidate, by its place in the list.
+    Take(usize),
+    /// Try this task beside the worker that has it.
+    Double(TaskId),
+    /// Nothing now.
+    Nothing,
+}
+
+impl Coordinator {
+    /// Sorts candidates as they should be taken now.
+    pub(super) fn sort(&self, candidates: &mut [Candidate]) {
+        let mut shares = Shares::default();
+        self.live.all().iter().for_each(|(_, running)| shares.add(&running.owner));
+        order(candidates, &shares, clock::now());
+    }
+
+    /// What the slot behind `ask` should do.
+    pub(super) fn choose(&self, ask: &Ask, candidates: &[Candidate]) -> Choice {
+        let fleet = self.fleet.lock();
+        let running = self.live.all();
+        let (none, load) = (Speeds::new(), ask.load.map_or(1.0, Load::score));
+        let speeds = fleet.get(&ask.facts.id).map_or(&none, |known| &known.speeds);
+        let own = Seat { facts: &ask.facts, speeds, score: load, free_in: 0.0 };
+        let mut seats = vec![own.clone()];
+        seats.extend(others(&fleet, &running).into_iter().filter(|seat| {
+            // Its other waiting slots ask for themselves.
+            seat.free_in > 0.0 || seat.facts.id != ask.facts.id
+        }));
+        let turns = deal(candidates, &seats);
+        if let Some(at) = next(&turns, &seats, ask.facts.id) {
+            return Choice::Take(at);
+        }
+        let waits = |task: &TaskId| candidates.iter().any(|one| one.task.job == task.job);
+        let mine = |running: &Running| running.worker == ask.facts.id;
+        let typical = Typical::of(&seats);
+        let underway: Vec<Underway> = running
+            .iter()
+            .filter(|(task, run)| run.may_double && !mine(run) && !waits(task))
+            .map(|(task, run)| underway(*task, run, &fleet, &typical))
+            .collect();
+        let able = ask.facts.encodes;
+        match rival(&underway, &own, &typical) {
+            Some(task) if able => Choice::Double(task),
+            _ => Choice::Nothing,
+        }
+    }
+
+    /// Why each of these tasks waits, and where it will go.
+    pub(super) async fn outlooks(&self) -> Result<BTreeMap<TaskId, Outlook>, Failure> {
+        let mut candidates =
+            self.store.tasks_ready(clock::now(), super::dispatch::LOOK_AHEAD).await?;
+        self.sort(&mut candidates);
+        let fleet = self.fleet.lock();
+        let running = self.live.all();
+        let seats = others(&fleet, &running);
+        let turns: Vec<Turn> = deal(&candidates, &seats);
+        let tell = |(at, one): (usize, &Candidate)| (one.task, explain(at, &turns, &seats));
+        Ok(candidates.iter().enumerate().map(tell).collect())
+    }
+
+    /// Takes the speed of a finished piece into its worker's average.
+    pub(super) async fn learn(
+        &self,
+        worker: WorkerId,
+        encoder: Option<VideoEncoder>,
+        (cost, seconds): (u64, f64),
+    ) -> Result<(), Failure> {
+        let Some(encoder) = encoder else { return Ok(()) };
+        if let Some(speeds) = self.fleet.measured(worker, encoder, cost, seconds)
+            && let Some(record) = self.store.worker_get(worker).await?
+        {
+            self.store.worker_put(&WorkerRecord { speeds, ..record }).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives a worker at most `limit` tasks at once; `None` lifts that.
+    /// `false` when it is not known.
+    ///
+    /// # Errors
+    /// When the store fails.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no interface offers it yet"))]
+    pub(crate) async fn limit_worker(
+        &self,
+        worker: WorkerId,
+        limit: Option<u32>,
+    ) -> Result<bool, Failure> {
+        let Some(record) = self.store.worker_get(worker).await? else { return Ok(false) };
+        let record = WorkerRecord { limit, ..record };
+        self.store.worker_put(&record).await?;
+        self.fleet.note(&record);
+        self.bell.notify_waiters();
+        Ok(true)
+    }
+}
+
+/// The seats of all workers: those that wait, and those that will be free.
+fn others<'a>(
+    fleet: &'a BTreeMap<WorkerId, Known>,
+    running: &[(TaskId, Running)],
+) -> Vec<Seat<'a>> {
+    let seat = |known: &'a Known, facts: &'a WorkerFacts, free_in: f64| Seat {
+        facts,
+        speeds: &known.speeds,
+        score: known.load.map_or(1.0, Load::score),
+        free_in,
+    };
+    let mut seats = Vec::new();
+    for known in fleet.values().filter(|known| known.state == WorkerState::Active) {
+        seats.extend(known.waiting.iter().map(|facts| seat(known, facts, 0.0)));
+    }
+    let typical = Typical::of(&seats);
+    for (task, run) in running.iter().filter(|(_, run)| !run.kind.is_house_work()) {
+        if let Some(known) = fleet.get(&run.worker).filter(|k| k.state == WorkerState::Active) {
+            let left = underway(*task, run, fleet, &typical).left().max(0.001);
+            seats.push(seat(known, &known.facts, left));
+        }
+    }
+    seats
+}
+
+/// A running task as core sees it.
+fn underway(
+    task: TaskId,
+    run: &Running,
+    fleet: &BTreeMap<WorkerId, Known>,
+    typical: &Typical,
+) -> Underway {
+    let elapsed = clock::now().since(run.begun).max(0) as f64 / 1e6;
+    let predicted = fleet.get(&run.worker).map_or(0.0, |known| {
+        let score = known.load.map_or(1.0, Load::score);
+        let seat = Seat { facts: &known.facts, speeds: &known.speeds, score, free_in: 0.0 };
+        typical.seconds(&seat, run.needs, run.cost)
+    });
+    let done = (run.frames > 0 && run.progress > 0)
+        .then(|| (run.progress as f64 / run.frames as f64).min(1.0));
+    Underway {
+        task,
+        worker: run.worker,
+        needs: run.needs,
+        cost: run.cost,
+        done,
+        elapsed,
+        predicted,
+    }
+}
+
+/// What to say of a ready task that nobody looked at.
+pub(super) fn far(paused: bool) -> Outlook {
+    let why = if paused { Waits::Pause } else { Waits::Far };
+    Outlook { why, worker: None, starts_in: None, takes: None }
+}
