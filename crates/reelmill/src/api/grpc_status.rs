@@ -18,7 +18,7 @@ pub(super) fn refusal(failure: &Failure) -> Status {
         FailureClass::Transient | FailureClass::WorkerLost | FailureClass::Timeout => {
             Status::unavailable(message)
         }
-        FailureClass::Environment => Status::internal(message),
+        FailureClass::Environment | FailureClass::Quarantined => Status::internal(message),
     }
 }
 

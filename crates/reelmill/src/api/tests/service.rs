@@ -216,7 +216,9 @@ async fn a_paused_queue_or_worker_gets_nothing_and_a_draining_server_takes_nothi
     let paused = reelmill_store::WorkerState::Paused;
     farm.coordinator.set_worker(player.id, paused).await.unwrap();
     assert!(claim().await.is_none());
-    source.join(&player.restarted().hello()).await.unwrap();
+    let again = player.restarted();
+    source.join(&again.hello()).await.unwrap();
+    let claim = async || source.claim(&again.ask(), Duration::ZERO).await.unwrap();
     assert!(claim().await.is_none(), "a restart does not end the pause");
     let active = reelmill_store::WorkerState::Active;
     farm.coordinator.set_worker(player.id, active).await.unwrap();
