@@ -3,7 +3,19 @@
 use serde::{Deserialize, Serialize};
 
 /// Kind of enhancement layer, which profile 7 has beside its base layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum EnhancementLayer {
     /// Minimal: it carries no picture; nothing is lost without it.

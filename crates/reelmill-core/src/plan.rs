@@ -5,11 +5,13 @@ use crate::container::Container;
 use crate::cut::{ChunkLength, MIN_AUTO_SECONDS, cut};
 use crate::encoder::{VideoEncoder, subsampled};
 use crate::error::Failure;
-use crate::media::{Colour, FieldOrder, Hdr, MediaInfo, Stream, VideoInfo};
+use crate::hdr::{self, HdrKept};
+use crate::media::{Colour, FieldOrder, MediaInfo, Stream, VideoInfo};
 use crate::packets::{PacketIndex, Uncuttable};
 use crate::preset::{Preset, VideoPreset};
 use crate::time::TimeBase;
 use crate::tracks::{Dropped, TrackAction, TrackPlan, Tracks};
+use crate::window::Window;
 use serde::{Deserialize, Serialize};
 
 /// Version of the stored form of [`Plan`].
@@ -134,6 +136,9 @@ pub struct VideoEncode {
     pub source_size: (u32, u32),
     /// Size of the output picture, pixels.
     pub size: (u32, u32),
+    /// The part of the source's picture that is kept; all of it when unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
     /// Whether the picture is cut to its even part rather than scaled.
     #[serde(default)]
     pub crop: bool,
@@ -141,6 +146,9 @@ pub struct VideoEncode {
     pub field_order: FieldOrder,
     /// Colour description.
     pub colour: Colour,
+    /// HDR metadata.
+    #[serde(default, skip_serializing_if = "HdrKept::is_nothing")]
+    pub hdr: HdrKept,
     /// Encoder threads; 0 for as many as the machine has.
     pub threads: u32,
 }
@@ -188,6 +196,8 @@ pub fn plan(
     }
     let mut tracks = Tracks::decide(media, container, &preset.audio);
     let mut encode = video_encode(info, &preset.video, &mut tracks.notes)?;
+    let picture = (encode.size, encode.pixel_format.as_str());
+    encode.hdr = hdr::decide(info, &preset.video, container, picture, &mut tracks.notes)?;
     let cut = choose_cut(media, index, limits);
     encode.threads = threads(&cut, limits);
     let time_base = stream.time_base.ok_or_else(|| no_time_base(stream))?;
@@ -274,7 +284,13 @@ fn video_encode(
     if source_size.0 == 0 || source_size.1 == 0 {
         return Err(Failure::input("the video stream does not say how large its picture is"));
     }
-    let (size, crop) = output_size(source_size, preset, pixel_format, notes);
+    if let Some(window) = preset.crop.filter(|window| !window.fits(source_size)) {
+        let (width, height) = source_size;
+        let message = format!("crop {window} does not lie within the picture of {width}x{height}");
+        return Err(Failure::permanent(message).advise("crop is WIDTH:HEIGHT:X:Y, in pixels"));
+    }
+    let part = preset.crop.map_or(source_size, |window| (window.width, window.height));
+    let (size, crop) = output_size(part, preset, pixel_format, notes);
     let interlaced = info.field_order != FieldOrder::Progressive;
     let keep_fields = encoder.keeps_interlacing() && size == source_size;
     if interlaced && !keep_fields {
@@ -282,7 +298,6 @@ fn video_encode(
             "the interlaced picture is encoded as whole frames: {encoder} cannot mark fields"
         ));
     }
-    note_hdr(info, notes);
     let fps = info.fps().filter(|fps| fps.is_finite() && *fps > 0.0).unwrap_or(25.0);
     Ok(VideoEncode {
         encoder,
@@ -292,25 +307,14 @@ fn video_encode(
         keyframe_interval: ((fps * preset.keyframe_seconds).round() as u32).clamp(1, 10_000),
         pixel_format: pixel_format.to_owned(),
         source_size,
+        window: preset.crop,
         size,
         crop,
         field_order: if keep_fields { info.field_order } else { FieldOrder::Progressive },
         colour: info.colour.clone(),
+        hdr: HdrKept::default(),
         threads: 0,
     })
-}
-
-fn note_hdr(info: &VideoInfo, notes: &mut Vec<String>) {
-    match info.hdr {
-        Hdr::None | Hdr::Hlg => {}
-        Hdr::Hdr10 => notes.push(
-            "HDR10: the colour description is kept; mastering metadata is not carried yet".into(),
-        ),
-        Hdr::DolbyVision => {
-            notes
-                .push("Dolby Vision metadata is not carried over: the base picture is kept".into());
-        }
-    }
 }
 
 /// Output size, and whether it is reached by cropping one row or column.
@@ -402,6 +406,14 @@ fn estimate(
     let audio_bits: u64 = media.audio().filter_map(|(stream, _)| stream.bit_rate).sum();
     let bytes = (all * bits + audio_bits as f64 * duration) / 8.0;
     Estimate { seconds: all / 1e6 / rate / f64::from(parallel.max(1)), bytes: bytes as u64 }
+}
+
+impl VideoEncode {
+    /// Size of what is kept of the source's picture, before scaling, pixels.
+    #[must_use]
+    pub fn part_size(&self) -> (u32, u32) {
+        self.window.map_or(self.source_size, |window| (window.width, window.height))
+    }
 }
 
 impl Plan {

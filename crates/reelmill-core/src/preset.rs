@@ -3,6 +3,8 @@
 use crate::container::Container;
 use crate::encoder::VideoEncoder;
 use crate::error::Failure;
+use crate::hdr::{DolbyKeep, Keep};
+use crate::window::Window;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -48,6 +50,22 @@ pub struct VideoPreset {
     /// Whether the picture may be made larger than the source.
     #[serde(default)]
     pub upscale: bool,
+    /// Whether HDR metadata of every kind is kept.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub hdr: Keep,
+    /// Whether HDR10+ metadata is kept.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub hdr10plus: Keep,
+    /// Whether Dolby Vision metadata is kept.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub dolby_vision: DolbyKeep,
+    /// Whether a full enhancement layer may be left out even where it expands
+    /// brightness.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_fel_loss: bool,
+    /// The part of the upright picture that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop: Option<Window>,
 }
 
 /// How to treat sound.
@@ -124,6 +142,10 @@ impl Default for AudioPreset {
     }
 }
 
+fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 fn default_keyframe_seconds() -> f64 {
     10.0
 }
@@ -144,6 +166,11 @@ const SHORT_KEYS: &[(&str, &str)] = &[
     ("height", "video.height"),
     ("upscale", "video.upscale"),
     ("keyframe_seconds", "video.keyframe_seconds"),
+    ("hdr", "video.hdr"),
+    ("hdr10plus", "video.hdr10plus"),
+    ("dolby_vision", "video.dolby_vision"),
+    ("allow_fel_loss", "video.allow_fel_loss"),
+    ("crop", "video.crop"),
 ];
 
 impl Presets {
@@ -304,7 +331,7 @@ mod tests {
     fn built_in_presets_are_valid_and_named_as_documented() {
         let presets = Presets::built_in().unwrap();
         let names: Vec<_> = presets.names().collect();
-        assert_eq!(names, ["av1", "h264", "hevc", "lossless", "vp9"]);
+        assert_eq!(names, ["av1", "dv81-hevc", "h264", "hevc", "lossless", "vp9"]);
         for name in names {
             presets.get(name, &[]).unwrap();
         }

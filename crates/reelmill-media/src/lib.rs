@@ -8,8 +8,10 @@
 pub mod args;
 pub mod audio;
 pub mod capability;
+mod dynamic;
 pub mod encode;
 pub mod hdr;
+mod imprint;
 #[doc(hidden)]
 pub mod judge;
 pub mod layout;

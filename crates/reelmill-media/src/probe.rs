@@ -1,6 +1,9 @@
 //! Asks `ffprobe` what a file is made of.
 
 mod describe;
+mod hdr;
+
+pub(crate) use hdr::dolby_record;
 
 use crate::process::{ToolCommand, plain};
 use crate::tools::Tools;
@@ -79,7 +82,9 @@ pub async fn probe(
         let message = format!("ffprobe gave no readable answer about {}: {error}", path.display());
         Failure::transient(message)
     })?;
-    Ok(describe::media_info(&json, size))
+    let mut media = describe::media_info(&json, size);
+    hdr::look(tools, path, &mut media, cancel).await?;
+    Ok(media)
 }
 
 /// The size of the file, in bytes, and its first bytes, if there is one that

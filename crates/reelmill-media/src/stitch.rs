@@ -8,6 +8,7 @@ pub(crate) use tags::dispositions;
 
 use crate::args::{self, Repair, StitchInputs, StitchTrack, StitchVideo, TrackSource, VideoInput};
 use crate::encode::{OnProgress, refuse_read_error, remove, run};
+use crate::imprint;
 use crate::process::ToolCommand;
 use crate::tools::Tools;
 use cover::Cover;
@@ -84,7 +85,8 @@ pub async fn stitch(
         dispositions: stream.map(dispositions).unwrap_or_default(),
     };
     let tracks = tracks(assembly, &covers, (&copies, &encoded));
-    let global = tags::stale_global(media);
+    let mut global = tags::stale_global(media);
+    global.extend(imprint::reserve(plan.container, &encode.hdr, media));
     let command = ToolCommand::new(&tools.ffmpeg).args(args::stitch(
         plan.container,
         inputs,
@@ -97,7 +99,8 @@ pub async fn stitch(
     for line in &output.stderr {
         tracing::warn!(line, "while stitching");
     }
-    refuse_read_error(&output)
+    refuse_read_error(&output)?;
+    imprint::imprint(plan.container, &encode.hdr, out).await
 }
 
 impl Assembly<'_> {

@@ -1,5 +1,6 @@
 //! Measures an output and has it judged: is it what the plan promised?
 
+mod dynamic;
 mod hashes;
 mod heard;
 mod pictures;
@@ -100,6 +101,7 @@ pub async fn verify(
     checks.push(pictures::compare(tools, &measured, &seams, wanted, cancel).await?);
     checks.extend(sound);
     checks.extend(streams::checks(&measured));
+    checks.extend(dynamic::checks(tools, &measured, out, cancel).await?);
     checks.push(measured.duration());
     Ok(Verdict { checks })
 }

@@ -46,7 +46,7 @@ fn shape(measured: &Measured<'_>, video: &VideoInfo) -> Check {
     let turned = source.is_some_and(|info| info.rotation.rem_euclid(180) == 90);
     let pixel = if turned { 1.0 / aspect } else { aspect };
     let side = |(width, height): (u32, u32)| f64::from(width) / f64::from(height.max(1));
-    let want = side(encode.source_size) * pixel;
+    let want = side(encode.part_size()) * pixel;
     let have = side((video.width, video.height)) * ratio(video.sample_aspect);
     let passed = (have / want - 1.0).abs() < SHAPE_TOLERANCE;
     Check::new("shape", passed, format!("{have:.3} wide by 1 high, {want:.3} in the source"))

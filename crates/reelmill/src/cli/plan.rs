@@ -6,6 +6,7 @@ use super::out;
 use crate::exit::{Ending, Exit};
 use crate::farm;
 use crate::worker::analyse;
+use reelmill_core::hdr::HdrKept;
 use reelmill_core::plan::{Cut, Plan, PlanLimits, SourceFacts, plan};
 use reelmill_core::tracks::TrackAction;
 use reelmill_media::tools::{ToolPaths, Tools};
@@ -52,6 +53,7 @@ fn tell(plan: &Plan) -> Vec<String> {
         encode.crf.map_or(String::new(), |crf| format!(", crf {crf}")),
         encode.speed.as_ref().map_or(String::new(), |speed| format!(", speed {speed}")),
     )];
+    lines.extend(tell_hdr(&encode.hdr));
     lines.extend(tell_cut(plan));
     for track in &plan.tracks {
         lines.push(format!("track     stream {}: {}", track.stream, tell_action(&track.action)));
@@ -70,6 +72,26 @@ fn tell(plan: &Plan) -> Vec<String> {
         out::seconds(plan.estimate.seconds)
     ));
     lines
+}
+
+/// What is kept of the source's HDR, beside its colour description.
+fn tell_hdr(hdr: &HdrKept) -> Option<String> {
+    let light = |value: u32| f64::from(value) / 10_000.0;
+    let mastering = hdr.mastering.map(|display| {
+        format!(
+            "mastered on {} to {} nits",
+            light(display.min_luminance),
+            light(display.max_luminance)
+        )
+    });
+    let content = hdr.light.map(|content| {
+        format!("content up to {} nits, frames to {}", content.max, content.average)
+    });
+    let plus = hdr.hdr10plus.then(|| "HDR10+ of every frame".to_owned());
+    let dolby =
+        hdr.dolby_vision.map(|kept| format!("Dolby Vision profile 8.{}", kept.compatibility));
+    let kept: Vec<String> = [mastering, content, plus, dolby].into_iter().flatten().collect();
+    (!kept.is_empty()).then(|| format!("hdr       kept: {}", kept.join("; ")))
 }
 
 fn tell_cut(plan: &Plan) -> Vec<String> {
