@@ -84,7 +84,8 @@ pub async fn stitch(
         dispositions: stream.map(dispositions).unwrap_or_default(),
     };
     let tracks = tracks(assembly, &covers, (&copies, &encoded));
-    let global = tags::stale_global(media);
+    let mut global = tags::stale_global(media);
+    global.push(tags::made_here(plan.container));
     let command = ToolCommand::new(&tools.ffmpeg).args(args::stitch(
         plan.container,
         inputs,

@@ -15,6 +15,7 @@ mod paths;
 mod remote_source;
 mod serve_config;
 mod servers;
+mod share;
 mod task_source;
 #[cfg(test)]
 mod task_source_suite;

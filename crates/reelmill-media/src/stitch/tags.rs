@@ -66,6 +66,16 @@ pub(super) fn stale_global(media: &MediaInfo) -> Metadata {
     tags.map(|key| (key.clone(), String::new())).collect()
 }
 
+/// The mark by which a converted file is known, so that it is never converted
+/// again in a loop.
+pub(super) fn made_here(container: Container) -> (String, String) {
+    let key = match container {
+        Container::Mp4 | Container::Mov => "encoding_tool",
+        _ => "REELMILL",
+    };
+    (key.to_owned(), format!("reelmill {}", env!("CARGO_PKG_VERSION")))
+}
+
 /// The dispositions of a stream that go over.
 pub(crate) fn dispositions(stream: &Stream) -> Vec<String> {
     let flags = stream.dispositions.iter();

@@ -1,5 +1,6 @@
 //! The command line's grammar.
 
+use super::folder::MediaType;
 use crate::client;
 use crate::client::args::{
     CancelArgs, FetchArgs, KeysArgs, ListArgs, RetryArgs, StatusArgs, SubmitArgs, WhoArgs,
@@ -83,6 +84,12 @@ impl Common {
 pub(crate) enum Command {
     /// Convert files on this machine, no server needed.
     Convert(ConvertArgs),
+    /// Put a file in another's place; the other goes to the trash.
+    Replace(ReplaceArgs),
+    /// Take a replacement back: the original returns from the trash.
+    Undo(UndoArgs),
+    /// Show who works on which files of a shared folder.
+    Locks(LocksArgs),
     /// Show what converting a file would do, and why. Writes nothing.
     Plan(PlanArgs),
     /// Show what a media file holds.
@@ -164,11 +171,41 @@ impl EncodeArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ConvertArgs {
     /// Files to convert.
-    #[arg(required = true, value_name = "INPUT")]
+    #[arg(required_unless_present_any = ["dir", "file"], value_name = "INPUT")]
     pub(crate) inputs: Vec<PathBuf>,
     /// Where the output goes: a file, or a folder.
-    #[arg(long, short, value_name = "OUT")]
-    pub(crate) output: PathBuf,
+    #[arg(long, short, value_name = "OUT", required_unless_present_any = ["dir", "file"])]
+    pub(crate) output: Option<PathBuf>,
+    /// Convert a whole folder, and the folders in it.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["inputs", "output", "file"])]
+    pub(crate) dir: Option<PathBuf>,
+    /// Convert one file as --dir would.
+    #[arg(long, value_name = "F", conflicts_with_all = ["inputs", "output"])]
+    pub(crate) file: Option<PathBuf>,
+    /// Which files of a folder.
+    #[arg(long = "type", value_name = "TYPE", value_enum, default_value = "video")]
+    pub(crate) media_type: MediaType,
+    /// Put each output in its source's place; the original goes to the trash.
+    #[arg(long, conflicts_with = "output_dir")]
+    pub(crate) replace: bool,
+    /// Put outputs into this folder, in folders like the sources'.
+    #[arg(long, value_name = "D", conflicts_with_all = ["inputs", "output"])]
+    pub(crate) output_dir: Option<PathBuf>,
+    /// Share the folder with reelmill on other machines.
+    #[arg(long, conflicts_with_all = ["inputs", "output_dir"])]
+    pub(crate) shared: bool,
+    /// Say what would be done; write nothing.
+    #[arg(long, conflicts_with = "inputs")]
+    pub(crate) dry_run: bool,
+    /// Convert what is done, failed before or was made by reelmill, too.
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// Keep outputs that are no smaller than their sources.
+    #[arg(long)]
+    pub(crate) keep_bigger: bool,
+    /// Seconds without a sign of life after which another machine takes over.
+    #[arg(long, value_name = "S", default_value_t = 1800.0)]
+    pub(crate) lock_expiry: f64,
     /// How to encode.
     #[command(flatten)]
     pub(crate) encode: EncodeArgs,
@@ -178,6 +215,42 @@ pub(crate) struct ConvertArgs {
     /// Where finished chunks are kept until all are there.
     #[arg(long, value_name = "DIR")]
     pub(crate) scratch: Option<PathBuf>,
+}
+
+/// `reelmill locks`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LocksArgs {
+    /// The shared folder.
+    pub(crate) dir: PathBuf,
+    /// Remove stale locks, and finish what crashed processes left.
+    #[arg(long)]
+    pub(crate) clean: bool,
+    /// Seconds without a sign of life after which a lock is stale.
+    #[arg(long, value_name = "S", default_value_t = 1800.0)]
+    pub(crate) expiry: f64,
+}
+
+/// `reelmill undo`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UndoArgs {
+    /// The file that was replaced (by its old or new name), or the job.
+    #[arg(value_name = "FILE|JOB")]
+    pub(crate) what: PathBuf,
+    /// The library, when a job is named.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// `reelmill replace`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReplaceArgs {
+    /// The file whose place is taken.
+    pub(crate) file: PathBuf,
+    /// The file that takes it.
+    pub(crate) with: PathBuf,
+    /// Do it as on a folder that other machines work on.
+    #[arg(long)]
+    pub(crate) shared: bool,
 }
 
 /// `reelmill plan`.

@@ -3,6 +3,8 @@
 mod args;
 mod convert;
 mod doctor;
+mod folder;
+mod locks;
 pub(crate) mod out;
 mod place;
 mod plan;
@@ -101,6 +103,12 @@ async fn dispatch(cli: Cli) -> Result<u8, Ending> {
     let Cli { common, command } = cli;
     let done = |exit: Exit| exit as u8;
     match command {
+        Command::Replace(args) => locks::replace(&args, &common).map(done),
+        Command::Undo(args) => locks::undo(&args, &common).map(done),
+        Command::Locks(args) => locks::locks(&args, &common).map(done),
+        Command::Convert(args) if args.dir.is_some() || args.file.is_some() => {
+            Box::pin(folder::run(&args, &common)).await.map(done)
+        }
         Command::Convert(args) => convert::run(args, &common).await.map(done),
         Command::Plan(args) => plan::run(args, &common).await.map(done),
         Command::Probe(args) => probe::run(&args, &common).await.map(done),

@@ -14,5 +14,6 @@ mod corpus;
 mod farm;
 mod judge;
 mod kill;
+mod library;
 mod support;
 mod tracks;
