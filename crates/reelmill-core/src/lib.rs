@@ -12,6 +12,7 @@ pub mod dispatch;
 pub mod dolby;
 pub mod encoder;
 pub mod error;
+pub mod facts;
 pub mod id;
 pub mod job;
 pub mod lease;

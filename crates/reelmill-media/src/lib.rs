@@ -10,6 +10,7 @@ pub mod audio;
 pub mod capability;
 pub mod encode;
 pub mod hdr;
+pub mod headers;
 #[doc(hidden)]
 pub mod judge;
 pub mod layout;

@@ -1,0 +1,130 @@
+//! H.264: the sequence parameter set in an `avcC` record (ITU-T H.264 7.3.2.1).
+
+use super::bits::{Bits, unescaped};
+use super::picture::{Picture, Transfer, chroma, crop_unit};
+use super::window::Fields;
+use reelmill_core::facts::Chroma;
+
+/// Profiles whose parameter sets tell chroma and depth.
+const HIGH: [u32; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
+
+/// The picture that an `avcC` record (ISO 14496-15) describes.
+pub(super) fn picture(record: &[u8]) -> Option<Picture> {
+    let mut fields = Fields(record);
+    if fields.byte()? != 1 {
+        return None;
+    }
+    fields.take(4)?;
+    if fields.byte()? & 31 == 0 {
+        return None;
+    }
+    let size = fields.uint(2)? as usize;
+    let nal = fields.take(size)?;
+    if nal.first()? & 31 != 7 {
+        return None;
+    }
+    parameters(&unescaped(&nal[1..]))
+}
+
+fn parameters(data: &[u8]) -> Option<Picture> {
+    let mut bits = Bits::new(data);
+    let profile = bits.uint(8)?;
+    bits.skip(16)?;
+    bits.ue()?;
+    let (mut format, mut separate, mut depth) = (1, false, 8);
+    if HIGH.contains(&profile) {
+        format = bits.ue()?;
+        separate = format == 3 && bits.bit()?;
+        depth = bits.ue()?.checked_add(8)?;
+        bits.ue()?;
+        bits.bit()?;
+        if bits.bit()? {
+            scaling_lists(&mut bits, if format == 3 { 12 } else { 8 })?;
+        }
+    }
+    bits.ue()?;
+    picture_order(&mut bits)?;
+    bits.ue()?;
+    bits.bit()?;
+    let across = bits.ue()?.checked_add(1)?;
+    let down = bits.ue()?.checked_add(1)?;
+    let frames_only = bits.bit()?;
+    if !frames_only {
+        bits.bit()?;
+    }
+    bits.bit()?;
+    let chroma = chroma(format)?;
+    let fields = if frames_only { 1 } else { 2 };
+    let mut width = across.checked_mul(16)?;
+    let mut height = down.checked_mul(16 * fields)?;
+    if bits.bit()? {
+        let (x, y) = if separate { (1, 1) } else { crop_unit(chroma) };
+        let sides = [bits.ue()?, bits.ue()?, bits.ue()?, bits.ue()?];
+        width = width.checked_sub(sides[0].checked_add(sides[1])?.checked_mul(x)?)?;
+        height = height.checked_sub(sides[2].checked_add(sides[3])?.checked_mul(y * fields)?)?;
+    }
+    let transfer = if bits.bit()? { transfer(&mut bits)? } else { Transfer::Container };
+    let bit_depth = u8::try_from(depth).ok().filter(|depth| *depth <= 14)?;
+    // A picture coded in three colour planes with the identity matrix is RGB;
+    // the caller cannot tell from here, so it is not answered for.
+    if separate || (chroma == Chroma::C444 && transfer == Transfer::Stream(u32::MAX)) {
+        return None;
+    }
+    (width > 0 && height > 0).then_some(Picture { width, height, chroma, bit_depth, transfer })
+}
+
+fn scaling_lists(bits: &mut Bits<'_>, lists: usize) -> Option<()> {
+    for list in 0..lists {
+        if !bits.bit()? {
+            continue;
+        }
+        let (mut last, mut next) = (8i64, 8i64);
+        for _ in 0..if list < 6 { 16 } else { 64 } {
+            if next != 0 {
+                next = (last + bits.se()?).rem_euclid(256);
+            }
+            last = if next == 0 { last } else { next };
+        }
+    }
+    Some(())
+}
+
+fn picture_order(bits: &mut Bits<'_>) -> Option<()> {
+    match bits.ue()? {
+        0 => {
+            bits.ue()?;
+        }
+        1 => {
+            bits.bit()?;
+            bits.se()?;
+            bits.se()?;
+            let cycle = bits.ue()?;
+            for _ in 0..(cycle <= 255).then_some(cycle)? {
+                bits.se()?;
+            }
+        }
+        2 => {}
+        _ => return None,
+    }
+    Some(())
+}
+
+/// The beginning of the usability information, up to the colour description.
+/// `Stream(u32::MAX)` stands for the identity matrix.
+fn transfer(bits: &mut Bits<'_>) -> Option<Transfer> {
+    if bits.bit()? && bits.uint(8)? == 255 {
+        bits.skip(32)?;
+    }
+    if bits.bit()? {
+        bits.bit()?;
+    }
+    if bits.bit()? {
+        bits.skip(4)?;
+        if bits.bit()? {
+            bits.skip(8)?;
+            let (transfer, matrix) = (bits.uint(8)?, bits.uint(8)?);
+            return Some(Transfer::Stream(if matrix == 0 { u32::MAX } else { transfer }));
+        }
+    }
+    Some(Transfer::Container)
+}

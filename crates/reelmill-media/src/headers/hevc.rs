@@ -1,0 +1,170 @@
+//! H.265: the sequence parameter set in an `hvcC` record (ITU-T H.265 7.3.2.2).
+
+use super::bits::{Bits, unescaped};
+use super::picture::{Picture, Transfer, chroma, crop_unit};
+use super::window::Fields;
+use reelmill_core::facts::Chroma;
+
+/// "Unspecified" among the transfer characteristics.
+const UNSPECIFIED: u32 = 2;
+
+/// The picture that an `hvcC` record (ISO 14496-15) describes.
+pub(super) fn picture(record: &[u8]) -> Option<Picture> {
+    let mut fields = Fields(record);
+    if fields.byte()? != 1 {
+        return None;
+    }
+    fields.take(21)?;
+    for _ in 0..fields.byte()? {
+        let kind = fields.byte()? & 63;
+        for _ in 0..fields.uint(2)? {
+            let size = fields.uint(2)? as usize;
+            let nal = fields.take(size)?;
+            if kind == 33 {
+                return parameters(&unescaped(nal.get(2..)?));
+            }
+        }
+    }
+    None
+}
+
+fn parameters(data: &[u8]) -> Option<Picture> {
+    let mut bits = Bits::new(data);
+    bits.skip(4)?;
+    let layers = bits.uint(3)?;
+    bits.bit()?;
+    profile_tier_level(&mut bits, layers)?;
+    bits.ue()?;
+    let format = bits.ue()?;
+    let separate = format == 3 && bits.bit()?;
+    let chroma = chroma(format)?;
+    let (mut width, mut height) = (bits.ue()?, bits.ue()?);
+    if bits.bit()? {
+        let (x, y) = if separate { (1, 1) } else { crop_unit(chroma) };
+        let sides = [bits.ue()?, bits.ue()?, bits.ue()?, bits.ue()?];
+        width = width.checked_sub(sides[0].checked_add(sides[1])?.checked_mul(x)?)?;
+        height = height.checked_sub(sides[2].checked_add(sides[3])?.checked_mul(y)?)?;
+    }
+    let depth = bits.ue()?.checked_add(8)?;
+    bits.ue()?;
+    let order_bits = bits.ue()?.checked_add(4)?;
+    let ordering = bits.bit()?;
+    for _ in 0..if ordering { layers + 1 } else { 1 } {
+        bits.ue()?;
+        bits.ue()?;
+        bits.ue()?;
+    }
+    let (transfer, identity) = beyond(&mut bits, order_bits)?;
+    let bit_depth = u8::try_from(depth).ok().filter(|depth| *depth <= 16)?;
+    if separate {
+        return None;
+    }
+    let chroma = if identity && chroma == Chroma::C444 { Chroma::Rgb } else { chroma };
+    (width > 0 && height > 0).then_some(Picture { width, height, chroma, bit_depth, transfer })
+}
+
+fn profile_tier_level(bits: &mut Bits<'_>, layers: u32) -> Option<()> {
+    bits.skip(88 + 8)?;
+    let mut present = Vec::new();
+    for _ in 0..layers {
+        present.push((bits.bit()?, bits.bit()?));
+    }
+    if layers > 0 {
+        bits.skip(2 * (8 - layers as usize))?;
+    }
+    for (profile, level) in present {
+        bits.skip(if profile { 88 } else { 0 } + if level { 8 } else { 0 })?;
+    }
+    Some(())
+}
+
+/// Everything between the sizes and the usability information, and the
+/// transfer and whether the matrix is the identity.
+fn beyond(bits: &mut Bits<'_>, order_bits: u32) -> Option<(Transfer, bool)> {
+    for _ in 0..6 {
+        bits.ue()?;
+    }
+    if bits.bit()? && bits.bit()? {
+        scaling_lists(bits)?;
+    }
+    bits.skip(2)?;
+    if bits.bit()? {
+        bits.skip(8)?;
+        bits.ue()?;
+        bits.ue()?;
+        bits.bit()?;
+    }
+    reference_sets(bits)?;
+    if bits.bit()? {
+        let count = bits.ue()?;
+        for _ in 0..(count <= 32).then_some(count)? {
+            bits.skip(order_bits as usize + 1)?;
+        }
+    }
+    bits.skip(2)?;
+    if bits.bit()? { usability(bits) } else { Some((Transfer::Stream(UNSPECIFIED), false)) }
+}
+
+fn scaling_lists(bits: &mut Bits<'_>) -> Option<()> {
+    for size in 0..4 {
+        let mut list = 0;
+        while list < 6 {
+            if bits.bit()? {
+                if size > 1 {
+                    bits.se()?;
+                }
+                for _ in 0..if size == 0 { 16 } else { 64 } {
+                    bits.se()?;
+                }
+            } else {
+                bits.ue()?;
+            }
+            list += if size == 3 { 3 } else { 1 };
+        }
+    }
+    Some(())
+}
+
+fn reference_sets(bits: &mut Bits<'_>) -> Option<()> {
+    let sets = bits.ue()?;
+    let mut previous = 0;
+    for set in 0..(sets <= 64).then_some(sets)? {
+        if set > 0 && bits.bit()? {
+            bits.bit()?;
+            bits.ue()?;
+            let mut count = 0;
+            for _ in 0..=previous {
+                if bits.bit()? || bits.bit()? {
+                    count += 1;
+                }
+            }
+            previous = count;
+        } else {
+            let (negative, positive) = (bits.ue()?, bits.ue()?);
+            previous = negative.checked_add(positive).filter(|count| *count <= 32)?;
+            for _ in 0..previous {
+                bits.ue()?;
+                bits.bit()?;
+            }
+        }
+    }
+    Some(())
+}
+
+fn usability(bits: &mut Bits<'_>) -> Option<(Transfer, bool)> {
+    if bits.bit()? && bits.uint(8)? == 255 {
+        bits.skip(32)?;
+    }
+    if bits.bit()? {
+        bits.bit()?;
+    }
+    if bits.bit()? {
+        bits.skip(4)?;
+        if bits.bit()? {
+            bits.skip(8)?;
+            let (transfer, matrix) = (bits.uint(8)?, bits.uint(8)?);
+            return Some((Transfer::Stream(transfer), matrix == 0));
+        }
+    }
+    Some((Transfer::Stream(UNSPECIFIED), false))
+}

@@ -1,0 +1,264 @@
+//! Matroska and WebM: the segment's information, its tracks, its tags, and the
+//! first frame of tracks whose codec has no header of its own (RFC 9559).
+
+use super::ebml::{Element, children, element, float, text, uint, vint};
+use super::mkv_track::{Entry, audio_facts, needs_frame, picture_of, subtitle_codec};
+use super::window::{Look, Window, unsure};
+use super::{Parts, sound};
+use reelmill_core::facts::{MARK_TAGS, SubtitleFacts, find_mark};
+use std::collections::BTreeMap;
+
+pub(super) const EBML: u32 = 0x1A45_DFA3;
+const SEGMENT: u32 = 0x1853_8067;
+const SEEK_HEAD: u32 = 0x114D_9B74;
+const INFO: u32 = 0x1549_A966;
+const TRACKS: u32 = 0x1654_AE6B;
+const TAGS: u32 = 0x1254_C367;
+const CLUSTER: u32 = 0x1F43_B675;
+
+/// Elements of the segment, or of its clusters, that are looked at.
+const MAX_ELEMENTS: usize = 300;
+
+/// The head of a segment.
+#[derive(Default)]
+struct Head {
+    /// Where positions count from.
+    start: u64,
+    info: Option<Vec<u8>>,
+    tracks: Option<Vec<u8>>,
+    tags: Option<Vec<u8>>,
+    /// Positions in the file, from seek heads.
+    seeks: BTreeMap<u32, u64>,
+    cluster: Option<u64>,
+    end: u64,
+}
+
+/// What the file's headers tell.
+pub(super) fn parts(file: &mut Window) -> Look<Parts> {
+    let header = element(file, 0)?;
+    let at = header.end(file.len)?;
+    let segment = element(file, at)?;
+    if segment.id != SEGMENT {
+        return unsure("no segment where it should be");
+    }
+    let head = walk(file, segment)?;
+    let (Some(info), Some(tracks)) = (&head.info, &head.tracks) else {
+        return unsure("no tracks in its headers");
+    };
+    let mut entries = Vec::new();
+    for (id, data) in children(tracks)? {
+        if id == 0xAE {
+            entries.push(Entry::parse(data)?);
+        }
+    }
+    let mut parts =
+        Parts { format: "matroska,webm", duration_micros: duration(info)?, ..Parts::default() };
+    let frames = first_frames(file, &head, &entries)?;
+    for entry in &entries {
+        let frame = frames.get(&entry.number).map(|(frame, whole)| (frame.as_slice(), *whole));
+        match entry.kind {
+            1 if parts.video.is_none() => parts.video = Some(picture_of(entry, frame)?),
+            2 => parts.audio.push(audio_facts(entry, frame)?),
+            0x11 => parts.subtitles.push(SubtitleFacts {
+                codec: subtitle_codec(&entry.codec)?.to_owned(),
+                language: entry.language(),
+            }),
+            // More pictures, and controls, which nobody plays.
+            1 | 0x20 => {}
+            _ => return unsure("a track of an unusual kind"),
+        }
+    }
+    parts.made_by = head.tags.as_deref().map_or(Ok(None), mark)?;
+    Ok(parts)
+}
+
+/// Goes through the segment up to its first cluster, then where the seek heads
+/// point to.
+fn walk(file: &mut Window, segment: Element) -> Look<Head> {
+    let end = segment.end(file.len)?;
+    let mut head = Head { start: segment.content, end, ..Head::default() };
+    let mut at = segment.content;
+    for _ in 0..MAX_ELEMENTS {
+        if at >= end {
+            break;
+        }
+        let found = element(file, at)?;
+        if found.id == CLUSTER {
+            head.cluster = Some(at);
+            break;
+        }
+        head.take(file, found)?;
+        let next = found.end(file.len)?;
+        if found.size.is_none() {
+            return unsure("an element of unknown size");
+        }
+        at = next;
+    }
+    for id in [INFO, TRACKS, TAGS] {
+        let there = match id {
+            INFO => head.info.is_some(),
+            TRACKS => head.tracks.is_some(),
+            _ => head.tags.is_some(),
+        };
+        if let Some(position) = head.seeks.get(&id).filter(|_| !there) {
+            let found = element(file, *position)?;
+            if found.id != id {
+                return unsure("its seek head points elsewhere");
+            }
+            head.take(file, found)?;
+        }
+    }
+    Ok(head)
+}
+
+impl Head {
+    fn take(&mut self, file: &mut Window, found: Element) -> Look<()> {
+        match found.id {
+            INFO => self.info = Some(found.read(file)?),
+            TRACKS => self.tracks = Some(found.read(file)?),
+            TAGS => self.tags = Some(found.read(file)?),
+            SEEK_HEAD => {
+                for (id, seek) in children(&found.read(file)?)? {
+                    if id == 0x4DBB {
+                        self.seek(seek)?;
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn seek(&mut self, data: &[u8]) -> Look<()> {
+        let (mut target, mut position) = (0, 0);
+        for (id, data) in children(data)? {
+            match id {
+                0x53AB => target = uint(data) as u32,
+                0x53AC => position = uint(data),
+                _ => {}
+            }
+        }
+        self.seeks.insert(target, self.start.saturating_add(position));
+        Ok(())
+    }
+}
+
+/// Microseconds, cut as FFmpeg cuts them.
+fn duration(info: &[u8]) -> Look<Option<u64>> {
+    let (mut scale, mut duration) = (1_000_000, None);
+    for (id, data) in children(info)? {
+        match id {
+            0x2A_D7B1 => scale = uint(data),
+            0x4489 => duration = Some(float(data)),
+            _ => {}
+        }
+    }
+    match duration.map(|ticks| ticks * scale as f64 / 1000.0) {
+        Some(micros) if micros >= 1.0 && micros < 1e17 => Ok(Some(micros as u64)),
+        _ => unsure("no duration in its headers"),
+    }
+}
+
+/// The mark in tags that hold for the whole file.
+fn mark(tags: &[u8]) -> Look<Option<String>> {
+    for (_, tag) in children(tags)?.into_iter().filter(|(id, _)| *id == 0x7373) {
+        for (_, simple) in children(tag)?.into_iter().filter(|(id, _)| *id == 0x67C8) {
+            let (mut name, mut value) = (String::new(), String::new());
+            for (id, data) in children(simple)? {
+                match id {
+                    0x45A3 => name = text(data).to_lowercase(),
+                    0x4487 => value = text(data),
+                    _ => {}
+                }
+            }
+            if MARK_TAGS.contains(&name.as_str())
+                && let Some(mark) = find_mark(&value)
+            {
+                return Ok(Some(mark));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The first bytes of the first frame of each track that needs it, and whether
+/// they are the whole frame.
+fn first_frames(
+    file: &mut Window,
+    head: &Head,
+    entries: &[Entry],
+) -> Look<BTreeMap<u64, (Vec<u8>, bool)>> {
+    let mut wanted: Vec<u64> =
+        entries.iter().filter(|entry| needs_frame(entry)).map(|entry| entry.number).collect();
+    let mut found = BTreeMap::new();
+    let Some(mut at) = head.cluster.filter(|_| !wanted.is_empty()) else {
+        return Ok(found);
+    };
+    for _ in 0..MAX_ELEMENTS {
+        if wanted.is_empty() || at >= head.end {
+            break;
+        }
+        let part = element(file, at)?;
+        at = match part.id {
+            // Into clusters and groups, past everything else.
+            CLUSTER | 0xA0 => part.content,
+            _ => part.end(head.end)?,
+        };
+        if matches!(part.id, 0xA3 | 0xA1) {
+            let size = part.size.unwrap_or(0);
+            let block = file.upto(part.content, size.min(sound::ENOUGH + 300))?;
+            let whole = block.len() as u64 == size;
+            let Some((track, frame)) = frame_of(block, size as usize) else {
+                return unsure("damaged blocks");
+            };
+            if let Some(place) = wanted.iter().position(|number| *number == track) {
+                wanted.swap_remove(place);
+                found.insert(track, (frame.to_vec(), whole));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Track number and first frame of a block of `size` bytes, of which `block` is
+/// the beginning.
+fn frame_of(block: &[u8], size: usize) -> Option<(u64, &[u8])> {
+    let (track, taken) = vint(block)?;
+    let flags = *block.get(taken + 2)?;
+    let mut rest = block.get(taken + 3..)?;
+    let lacing = flags >> 1 & 3;
+    if lacing == 0 {
+        return Some((track?, rest));
+    }
+    let frames = usize::from(*rest.first()?) + 1;
+    rest = &rest[1..];
+    let first = match lacing {
+        1 => {
+            let mut first = 0;
+            for frame in 0..frames - 1 {
+                let mut size = 0;
+                loop {
+                    let byte = *rest.first()?;
+                    rest = &rest[1..];
+                    size += usize::from(byte);
+                    if byte != 255 {
+                        break;
+                    }
+                }
+                first = if frame == 0 { size } else { first };
+            }
+            first
+        }
+        2 => (size.saturating_sub(block.len() - rest.len())) / frames,
+        _ => {
+            let mut first = 0;
+            for frame in 0..frames - 1 {
+                let (size, taken) = vint(rest)?;
+                first = if frame == 0 { size? as usize } else { first };
+                rest = rest.get(taken..)?;
+            }
+            first
+        }
+    };
+    Some((track?, rest.get(..first).filter(|frame| !frame.is_empty()).unwrap_or(rest)))
+}

@@ -1,0 +1,109 @@
+//! MP4 and QuickTime: the movie box (ISO 14496-12), unless it is fragmented.
+
+use super::Parts;
+use super::boxes::{FileBox, all, be, find, inner};
+use super::mp4_track::{Kind, Track};
+use super::window::{Look, Window, unsure};
+use reelmill_core::facts::find_mark;
+
+/// Brands of still pictures, which have a reader of their own.
+const STILL: [&[u8; 4]; 6] = [b"heic", b"heix", b"mif1", b"hevc", b"avif", b"avis"];
+
+/// What the file's headers tell.
+pub(super) fn parts(file: &mut Window) -> Look<Parts> {
+    let top = all(file, 0, file.len)?;
+    if find(&top, b"moof").is_some() || find(&top, b"styp").is_some() {
+        return unsure("it is fragmented");
+    }
+    if let Some(brand) = find(&top, b"ftyp") {
+        let brand = file.upto(brand.content, 4)?;
+        if STILL.iter().any(|still| brand == *still) {
+            return unsure("a still picture");
+        }
+    }
+    let Some(movie) = find(&top, b"moov") else {
+        return unsure("no movie box");
+    };
+    if find(&top, b"mdat").is_none() {
+        return unsure("its media data is missing");
+    }
+    let boxes = movie.boxes(file)?;
+    if find(&boxes, b"mvex").is_some() || find(&boxes, b"cmov").is_some() {
+        return unsure("it is fragmented or its index is packed");
+    }
+    let Some(header) = find(&boxes, b"mvhd") else {
+        return unsure("no movie header");
+    };
+    let duration = movie_duration(&header.read(file)?)?;
+    let mut tracks = Vec::new();
+    for one in boxes.iter().filter(|one| one.kind == *b"trak") {
+        tracks.push(Track::read(file, *one)?);
+    }
+    let chapters: Vec<u32> = tracks.iter().flat_map(|track| track.chapters.clone()).collect();
+    tracks.retain(|track| !chapters.contains(&track.id));
+    let mut parts = Parts {
+        format: "mov,mp4,m4a,3gp,3g2,mj2",
+        duration_micros: Some(duration),
+        ..Parts::default()
+    };
+    for track in tracks {
+        match track.kind {
+            Kind::Video(shown) if parts.video.is_none() => parts.video = Some(shown),
+            Kind::Video(_) | Kind::Data => {}
+            Kind::Audio(facts) => parts.audio.push(facts),
+            Kind::Subtitle(facts) => parts.subtitles.push(facts),
+        }
+    }
+    if let Some(user) = find(&boxes, b"udta") {
+        parts.made_by = mark(file, user)?;
+    }
+    Ok(parts)
+}
+
+/// Microseconds, rounded as FFmpeg rounds them.
+fn movie_duration(data: &[u8]) -> Look<u64> {
+    let long = data.first() == Some(&1);
+    let (clock, duration, matrix) = if long { (20, 24, 48) } else { (12, 16, 36) };
+    let width = if long { 8 } else { 4 };
+    let (Some(scale), Some(ticks), Some(matrix)) = (
+        data.get(clock..clock + 4),
+        data.get(duration..duration + width),
+        data.get(matrix..matrix + 36),
+    ) else {
+        return unsure("a short movie header");
+    };
+    let (scale, ticks) = (be(scale), be(ticks));
+    let (one, end) = (1u64 << 16, 1u64 << 30);
+    let identity = matrix.chunks(4).map(be).eq([one, 0, 0, 0, one, 0, 0, 0, end]);
+    if scale == 0 || ticks == 0 || ticks >= 1 << 44 || (!long && ticks == 0xffff_ffff) {
+        return unsure("no duration in its headers");
+    }
+    if !identity {
+        return unsure("the whole movie is transformed");
+    }
+    Ok(((u128::from(ticks) * 1_000_000 + u128::from(scale) / 2) / u128::from(scale)) as u64)
+}
+
+/// The mark among the movie's keywords: `keyw` in iTunes' list, `©key` in
+/// QuickTime's.
+fn mark(file: &mut Window, user: FileBox) -> Look<Option<String>> {
+    for one in user.boxes(file)? {
+        if one.kind == *b"\xa9key" {
+            let data = one.read(file)?;
+            return Ok(data.get(4..).and_then(|text| find_mark(&String::from_utf8_lossy(text))));
+        }
+        if one.kind != *b"meta" {
+            continue;
+        }
+        let data = one.read(file)?;
+        let list = data.get(4..).map(inner).unwrap_or_default();
+        for (_, list) in list.iter().filter(|(kind, _)| kind == b"ilst") {
+            for (_, item) in inner(list).iter().filter(|(kind, _)| kind == b"keyw") {
+                let value = inner(item).into_iter().find(|(kind, _)| kind == b"data");
+                let text = value.and_then(|(_, data)| data.get(8..)).unwrap_or_default();
+                return Ok(find_mark(&String::from_utf8_lossy(text)));
+            }
+        }
+    }
+    Ok(None)
+}

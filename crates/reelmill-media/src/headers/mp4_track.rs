@@ -1,0 +1,241 @@
+//! A track of MP4 or QuickTime.
+
+use super::boxes::{FileBox, be, find, inner};
+use super::picture::{BT2020_10, Transfer};
+use super::window::{Look, Window, unsure};
+use super::{Shown, av1, h264, hevc, mp4_sound, picture::Picture};
+use reelmill_core::facts::{AudioFacts, SubtitleFacts};
+
+/// A track.
+pub(super) struct Track {
+    pub(super) id: u32,
+    pub(super) kind: Kind,
+    /// Tracks that hold its chapters' titles or pictures.
+    pub(super) chapters: Vec<u32>,
+}
+
+/// What a track carries.
+pub(super) enum Kind {
+    Video(Shown),
+    Audio(AudioFacts),
+    Subtitle(SubtitleFacts),
+    Data,
+}
+
+impl Track {
+    pub(super) fn read(file: &mut Window, track: FileBox) -> Look<Self> {
+        let boxes = track.boxes(file)?;
+        let (Some(header), Some(media)) = (find(&boxes, b"tkhd"), find(&boxes, b"mdia")) else {
+            return unsure("a track without header");
+        };
+        let header = header.read(file)?;
+        let chapters = match find(&boxes, b"tref") {
+            None => Vec::new(),
+            Some(references) => {
+                let data = references.read(file)?;
+                let chap = inner(&data).into_iter().filter(|(kind, _)| kind == b"chap");
+                chap.flat_map(|(_, ids)| ids.chunks_exact(4).map(|id| be(id) as u32)).collect()
+            }
+        };
+        let id_at = if header.first() == Some(&1) { 20 } else { 12 };
+        let id = header.get(id_at..id_at + 4).map_or(0, |id| be(id) as u32);
+        let media = Media::read(file, media)?;
+        Ok(Self { id, kind: media.kind(file, &header)?, chapters })
+    }
+}
+
+/// The media box of a track.
+struct Media {
+    handler: [u8; 4],
+    scale: u64,
+    language: Option<String>,
+    entry: [u8; 4],
+    sample: Vec<u8>,
+    tables: Vec<FileBox>,
+}
+
+impl Media {
+    fn read(file: &mut Window, media: FileBox) -> Look<Self> {
+        let boxes = media.boxes(file)?;
+        let (Some(header), Some(handler), Some(inside)) =
+            (find(&boxes, b"mdhd"), find(&boxes, b"hdlr"), find(&boxes, b"minf"))
+        else {
+            return unsure("a track without media header");
+        };
+        let header = header.read(file)?;
+        let handler = handler.read(file)?;
+        let (scale_at, language_at) = if header.first() == Some(&1) { (20, 32) } else { (12, 20) };
+        let (Some(scale), Some(packed), Some(handler)) = (
+            header.get(scale_at..scale_at + 4),
+            header.get(language_at..language_at + 2),
+            handler.get(8..12),
+        ) else {
+            return unsure("a short media header");
+        };
+        let (scale, language) = (be(scale), language(be(packed) as u16)?);
+        let handler = [handler[0], handler[1], handler[2], handler[3]];
+        let inside = inside.boxes(file)?;
+        let Some(tables) = find(&inside, b"stbl") else {
+            return unsure("a track without sample tables");
+        };
+        let tables = tables.boxes(file)?;
+        let Some(description) = find(&tables, b"stsd") else {
+            return unsure("a track without sample description");
+        };
+        let description = description.read(file)?;
+        let entries = description.get(4..8).map_or(0, be);
+        let listed = description.get(8..).map(inner).unwrap_or_default();
+        let Some((entry, sample)) = listed.first().filter(|_| entries == 1) else {
+            return unsure("several sample descriptions, or none");
+        };
+        Ok(Self { handler, scale, language, entry: *entry, sample: sample.to_vec(), tables })
+    }
+
+    /// The last chunk must lie in the file.
+    fn check_chunks(&self, file: &mut Window) -> Look<()> {
+        for (kind, width) in [(b"stco", 4), (b"co64", 8)] {
+            if let Some(chunks) = find(&self.tables, kind)
+                && chunks.end - chunks.content >= 8 + width
+                && be(file.bytes(chunks.end - width, width)?) >= file.len
+            {
+                return unsure("its samples lie beyond its end");
+            }
+        }
+        Ok(())
+    }
+
+    fn kind(self, file: &mut Window, header: &[u8]) -> Look<Kind> {
+        self.check_chunks(file)?;
+        match &self.handler {
+            b"vide" => self.video(file, header).map(Kind::Video),
+            b"soun" => {
+                self.frame_rate(file)?;
+                let sound = mp4_sound::sound(&self.entry, &self.sample)?;
+                Ok(Kind::Audio(AudioFacts {
+                    codec: sound.0.to_owned(),
+                    channels: sound.1.channels,
+                    sample_rate: sound.1.sample_rate,
+                    language: self.language,
+                }))
+            }
+            b"tmcd" | b"hint" | b"meta" | b"clcp" => match &self.entry {
+                b"tmcd" | b"mebx" | b"rtp " => Ok(Kind::Data),
+                _ => unsure("a track of an unusual kind"),
+            },
+            b"sbtl" | b"text" | b"subp" | b"subt" => match &self.entry {
+                // Tracks of chapter titles look the same; the caller leaves
+                // them out, for it knows who refers to them.
+                b"tx3g" | b"text" => Ok(Kind::Subtitle(self.subtitle("mov_text"))),
+                b"mp4s" if self.handler == *b"subp" => {
+                    Ok(Kind::Subtitle(self.subtitle("dvd_subtitle")))
+                }
+                _ => unsure("subtitles of an unusual kind"),
+            },
+            _ => unsure("a track of an unusual kind"),
+        }
+    }
+
+    fn subtitle(&self, codec: &str) -> SubtitleFacts {
+        SubtitleFacts { codec: codec.to_owned(), language: self.language.clone() }
+    }
+
+    fn video(&self, file: &mut Window, header: &[u8]) -> Look<Shown> {
+        let extensions = self.sample.get(78..).map(inner).unwrap_or_default();
+        let extension = |kind: &[u8; 4]| {
+            extensions.iter().find(|(found, _)| found == kind).map(|(_, data)| *data)
+        };
+        let record = |kind| extension(kind).unwrap_or_default();
+        let (codec, picture): (_, Option<Picture>) = match &self.entry {
+            b"avc1" | b"avc3" | b"dvav" | b"dva1" => ("h264", h264::picture(record(b"avcC"))),
+            b"hvc1" | b"hev1" | b"dvh1" | b"dvhe" => ("hevc", hevc::picture(record(b"hvcC"))),
+            b"av01" | b"dav1" => ("av1", av1::picture(record(b"av1C"))),
+            _ => return unsure("a video codec that only FFmpeg can tell about"),
+        };
+        let Some(picture) = picture else {
+            return unsure("a codec header that does not tell everything");
+        };
+        let transfer = match picture.transfer {
+            Transfer::Stream(transfer) => transfer,
+            Transfer::Container => match extension(b"colr") {
+                Some(colr) if colr.starts_with(b"nclx") || colr.starts_with(b"nclc") => {
+                    colr.get(6..8).map_or(2, |transfer| be(transfer) as u32)
+                }
+                _ => 2,
+            },
+        };
+        if transfer == BT2020_10 {
+            return unsure("a transfer that the stream may redefine");
+        }
+        let named = [*b"dvh1", *b"dvhe", *b"dvav", *b"dva1", *b"dav1"].contains(&self.entry);
+        let described =
+            [b"dvcC", b"dvvC", b"dvwC"].into_iter().any(|kind| extension(kind).is_some());
+        Ok(Shown {
+            codec,
+            picture,
+            transfer,
+            dolby_vision: named || described,
+            rotation: rotation(header)?,
+            frame_rate: self.frame_rate(file)?,
+        })
+    }
+
+    /// Samples over their durations, as the table of times has them.
+    fn frame_rate(&self, file: &mut Window) -> Look<(u32, u32)> {
+        let Some(times) = find(&self.tables, b"stts") else {
+            return unsure("a track without times");
+        };
+        let times = times.read(file)?;
+        let (mut samples, mut ticks) = (0u64, 0u64);
+        for entry in times.get(8..).unwrap_or_default().chunks_exact(8) {
+            let (count, each) = (be(&entry[..4]), be(&entry[4..]));
+            if each >= 1 << 31 {
+                return unsure("times that run backwards");
+            }
+            samples += count;
+            ticks += count * each;
+        }
+        if samples == 0 || ticks == 0 || self.scale == 0 || samples > 1 << 32 {
+            return unsure("a track without samples");
+        }
+        let num = u128::from(self.scale) * u128::from(samples);
+        Ok(super::reduce_wide(num, u128::from(ticks), u128::from(i32::MAX as u32)))
+    }
+}
+
+/// Three letters, packed; the old codes of the Macintosh are not answered for.
+fn language(packed: u16) -> Look<Option<String>> {
+    match packed {
+        0x7fff => Ok(None),
+        0 => Ok(Some("eng".to_owned())),
+        1..0x400 => unsure("an old language code"),
+        _ => {
+            let letter = |shift: u16| char::from((packed >> shift & 31) as u8 + 0x60);
+            let code: String = [letter(10), letter(5), letter(0)].iter().collect();
+            if !code.bytes().all(|byte| byte.is_ascii_lowercase()) {
+                return unsure("a language code that is none");
+            }
+            Ok((code != "und").then_some(code))
+        }
+    }
+}
+
+/// The turn that the track's matrix asks for, clockwise degrees.
+fn rotation(header: &[u8]) -> Look<u16> {
+    let at = if header.first() == Some(&1) { 52 } else { 40 };
+    let Some(matrix) = header.get(at..at + 36) else {
+        return unsure("a short track header");
+    };
+    let value = |n: usize| f64::from(be(&matrix[4 * n..4 * n + 4]) as u32 as i32);
+    let (a, b, c, d) = (value(0), value(1), value(3), value(4));
+    let (x, y) = (a.hypot(c), b.hypot(d));
+    if x == 0.0 || y == 0.0 {
+        return unsure("a matrix that shows nothing");
+    }
+    let mirrored = a * d - b * c < 0.0;
+    let turn = (b / y).atan2(a / x).to_degrees() + if mirrored { 180.0 } else { 0.0 };
+    let quarters = (turn / 90.0).round();
+    if (turn - quarters * 90.0).abs() > 1.0 {
+        return unsure("a picture turned by an odd angle");
+    }
+    Ok((quarters as i32).rem_euclid(4) as u16 * 90)
+}
