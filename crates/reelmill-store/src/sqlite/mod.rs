@@ -14,7 +14,7 @@ mod writer;
 
 use crate::StoreError;
 use guard::Guard;
-use rows::fault;
+pub(crate) use rows::fault;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
