@@ -2,7 +2,7 @@
 //! without an encoder.
 //!
 //! From below: [`nal`] cuts a byte stream into NAL units, [`parameter_sets`] and
-//! [`slice`] read as much of them as tells which picture they belong to,
+//! [`mod@slice`] read as much of them as tells which picture they belong to,
 //! [`access_unit`] puts together what belongs to one picture, [`order`] says
 //! which picture is shown when. [`rpu`] and [`sei`] know the metadata themselves,
 //! [`inject`] puts them into a stream that has none.
