@@ -567,6 +567,19 @@ mod tests {
     }
 
     #[test]
+    fn the_last_chunks_get_more_threads() {
+        let (media, index) = (film(120.0, picture()), stream(3000, 50));
+        let plan = make(&media, Ok(&index), &[], limits(2)).unwrap();
+        let threads = |waiting, slots| match plan.work(1).unwrap().among(waiting, slots) {
+            Work::EncodeChunk { encode, .. } => encode.threads,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(threads(2, 2), 1, "others wait for the cores");
+        assert_eq!((threads(1, 2), threads(0, 2)), (2, 2));
+        assert_eq!(threads(0, 1), 1, "a worker with one encoder has no core to spare");
+    }
+
+    #[test]
     fn sound_alone_is_refused() {
         let mut media = film(8.0, picture());
         media.streams.clear();

@@ -46,6 +46,26 @@ pub enum Work {
     Finish,
 }
 
+/// Threads of a chunk that is among the last, for each that it would have else.
+const LAST_THREADS: u32 = 2;
+
+impl Work {
+    /// The same work for a worker of `slots` encoders when only `waiting` tasks
+    /// wait for anyone: a chunk among the last gets more threads. Predictions of
+    /// how long chunks take are some 10 % off, so that one ends after the others;
+    /// it then uses the cores that they leave.
+    #[must_use]
+    pub fn among(mut self, waiting: usize, slots: usize) -> Self {
+        if let Self::EncodeChunk { encode, .. } = &mut self
+            && waiting < slots
+            && slots > 1
+        {
+            encode.threads *= LAST_THREADS;
+        }
+        self
+    }
+}
+
 impl Plan {
     /// The tasks of this plan, numbered from 1 (0 is the analysis that made
     /// it): chunks or the whole video, audio beside it, then the finish.

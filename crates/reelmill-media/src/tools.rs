@@ -109,12 +109,11 @@ impl Tools {
         let cage = Arc::new(cage);
         let ffmpeg = locate("ffmpeg", paths.ffmpeg.as_deref(), "REELMILL_FFMPEG")?;
         let ffprobe = locate("ffprobe", paths.ffprobe.as_deref(), "REELMILL_FFPROBE")?;
-        let version = ffmpeg_version(&ffmpeg, &cage).await?;
-        for (tool, found) in
-            [(&ffmpeg, &version), (&ffprobe, &ffmpeg_version(&ffprobe, &cage).await?)]
-        {
-            check_age(tool, found)?;
-        }
+        let (version, other) =
+            tokio::join!(ffmpeg_version(&ffmpeg, &cage), ffmpeg_version(&ffprobe, &cage));
+        let (version, other) = (version?, other?);
+        check_age(&ffmpeg, &version)?;
+        check_age(&ffprobe, &other)?;
         Ok(Self { ffmpeg, ffprobe, version, cage })
     }
 

@@ -4,12 +4,13 @@ use super::Measured;
 use super::samples::Sample;
 use super::seams::{Seams, into_nut};
 use super::selection::copy_only;
-use crate::args::{self, Args, SMALL_SIDE, own_input, quiet, source_input};
+use crate::args::{self, Args, SMALL_SIDE, VideoArgs, own_input, quiet, source_input};
 use crate::encode::STALL;
 use crate::tools::Tools;
 use reelmill_core::check::{self, Check, MAX_DISTANCE};
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::media::StreamKind;
+use reelmill_core::plan::VideoEncode;
 use reelmill_core::time::TimeBase;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -166,7 +167,8 @@ async fn key_pictures(
     }
 }
 
-/// The source's picture of a sample, decoded as its chunk's encoder did.
+/// The source's picture of a sample, decoded as its chunk's encoder did, but
+/// with all cores: nothing is encoded at the same time.
 async fn single(
     tools: &Tools,
     measured: &Measured<'_>,
@@ -175,7 +177,10 @@ async fn single(
 ) -> Result<Option<Thumb>, Failure> {
     let chunk = measured.assembly.plan.chunks().get(sample.part);
     let preroll = chunk.and_then(|chunk| chunk.prerolls.first().copied());
-    let args = args::one_picture(measured.video_args(), sample.tick, preroll);
+    let video = measured.video_args();
+    let encode = VideoEncode { threads: 0, ..video.encode.clone() };
+    let video = VideoArgs { encode: &encode, ..video };
+    let args = args::one_picture(video, sample.tick, preroll);
     match tools.ffmpeg(args).stall_after(STALL).run(cancel).await {
         Ok(output) => {
             let size = SMALL_SIDE * SMALL_SIDE;

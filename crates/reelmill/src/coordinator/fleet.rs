@@ -38,6 +38,12 @@ struct Known {
     over: VecDeque<SessionId>,
 }
 
+impl Known {
+    fn encoders(&self) -> u32 {
+        self.limit.map_or(self.slots, |limit| limit.min(self.slots))
+    }
+}
+
 /// The workers. Only a cache: the store has their records.
 #[derive(Debug, Default)]
 pub(super) struct Fleet(Mutex<BTreeMap<WorkerId, Known>>);
@@ -111,8 +117,12 @@ impl Fleet {
         if known.state == WorkerState::Draining {
             return 0;
         }
-        let slots = known.limit.map_or(known.slots, |limit| limit.min(known.slots));
-        slots as usize + usize::from(known.facts.house)
+        known.encoders() as usize + usize::from(known.facts.house)
+    }
+
+    /// Encoders that a worker runs at once.
+    pub(super) fn encoders(&self, worker: WorkerId) -> u32 {
+        self.lock().get(&worker).map_or(1, Known::encoders)
     }
 
     /// Whether that question had its answer.

@@ -31,12 +31,21 @@ impl Coordinator {
             TaskKind::EncodeChunk | TaskKind::EncodeVideo | TaskKind::EncodeAudio => {
                 let plan = self.plan(job).await?;
                 let work = plan.work(task.id.number).ok_or_else(|| broken(job))?;
+                let slots = self.slots_of(task, proof);
+                let waiting = self.store.tasks_ready(clock::now(), slots).await?.len();
+                let work = work.among(waiting, slots as usize);
                 let media = Box::new(job.media.clone().ok_or_else(|| broken(job))?);
                 Order::Encode { work: Box::new(work), media }
             }
         };
         let source = job.source.clone();
         Ok(Assignment { task: task.id, kind: task.kind, proof, source, order })
+    }
+
+    /// Encoders of the worker that holds the task by this proof.
+    fn slots_of(&self, task: &Task, proof: LeaseProof) -> u32 {
+        let lease = task.leases().find(|lease| lease.id == proof.lease);
+        lease.map_or(1, |lease| self.fleet.encoders(lease.worker))
     }
 
     /// The job's current plan.
