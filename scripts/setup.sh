@@ -46,6 +46,8 @@ can_link() { have cc && echo 'int main(void){return 0;}' | cc -x c -o /dev/null 
 missing_packages() {
   { have ffmpeg && have ffprobe; } || echo ffmpeg
   have mkvmerge || echo mkvtoolnix
+  # The second rung of the sandbox, for kernels without the first; tested here.
+  [ "$(uname -s)" != Linux ] || have bwrap || echo bubblewrap
   can_link || echo gcc libc6-dev
 }
 

@@ -303,7 +303,8 @@ fn video_encode(
     }
     let source_size = info.upright_size();
     if source_size.0 == 0 || source_size.1 == 0 {
-        return Err(Failure::input("the video stream does not say how large its picture is"));
+        return Err(Failure::input("the video stream does not say how large its picture is")
+            .advise("the picture is damaged, or larger than reelmill opens: check that it plays"));
     }
     let (size, crop) = output_size(source_size, preset, pixel_format, notes);
     let interlaced = info.field_order != FieldOrder::Progressive;

@@ -131,4 +131,7 @@ pub(crate) fn micros(value: i64) -> String {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
+mod intent;
+#[cfg(test)]
 mod tests;

@@ -1,6 +1,10 @@
 //! Asks `ffprobe` what a file is made of.
 
 mod describe;
+mod guard;
+
+pub use guard::input_guard;
+pub(crate) use guard::refused_decoder;
 
 use crate::args::{Args, source_input};
 use crate::process::plain;
@@ -20,29 +24,6 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Bytes at the start of a file that are looked at.
 const HEAD: u64 = 16;
-
-/// Options that go before every `-i`, of `ffprobe` and `ffmpeg` alike: only
-/// local files, only containers of audio and video, only sane sizes.
-///
-/// The list of containers is what stops a playlist (HLS, DASH, ffconcat, SDP…)
-/// that is named `film.mp4` from making FFmpeg read other files, and an image
-/// name with `%03d` from standing for many.
-#[must_use]
-pub fn input_guard() -> &'static [&'static str] {
-    &[
-        "-protocol_whitelist",
-        "file",
-        "-format_whitelist",
-        "mov,matroska,mpegts,mpegtsraw,mpeg,mpegvideo,avi,asf,flv,live_flv,ogg,mxf,gxf,nut,nsv,\
-         rm,wtv,dv,ivf,obu,av1,h264,hevc,vvc,m4v,vc1,vc1test,h263,cavsvideo,yuv4mpegpipe,gif,apng,\
-         wav,w64,flac,mp3,aac,ac3,eac3,dts,dtshd,truehd,mlp,aiff,caf,amr,amrnb,amrwb,au,ape,wv,\
-         tta,tak,mpc,mpc8,dsf,iff,voc",
-        "-max_pixels",
-        "67108864",
-        "-max_streams",
-        "200",
-    ]
-}
 
 /// `path` as every tool of FFmpeg is to be given it: `file:PATH`, so that no
 /// name is taken for an option or an address.
@@ -134,6 +115,8 @@ fn explain(path: &Path, head: &[u8], failure: Failure) -> Failure {
         )
     } else if let Some(line) = says("Format not on whitelist") {
         (refused(demuxer(line)), RIGHT_FILE)
+    } else if let Some(codec) = failure.tail.iter().find_map(|line| refused_decoder(line)) {
+        (format!("needs FFmpeg's decoder '{codec}', which reelmill does not open"), OTHER_CODEC)
     } else if says("Invalid data found").is_some() {
         (
             "is not a media file that FFmpeg knows, or is damaged".into(),
@@ -150,6 +133,9 @@ fn explain(path: &Path, head: &[u8], failure: Failure) -> Failure {
     }
     .advise(advice)
 }
+
+const OTHER_CODEC: &str =
+    "if you trust the file, convert it with FFmpeg itself to a common codec first";
 
 const RIGHT_FILE: &str = "check that it is the right file: audio or video is wanted";
 

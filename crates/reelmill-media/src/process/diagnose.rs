@@ -27,6 +27,21 @@ const NO_FEATURE: &str = "install an FFmpeg build that has it; 'reelmill doctor'
 const NO_ACCESS: &str = "check the permissions of the file and its folder";
 const AWAY: &str = "check that the file still exists and its drive or share is mounted";
 
+/// Said anywhere, these explain everything else: FFmpeg goes on to complain of
+/// memory, say, where it was told not to open so many streams.
+const REFUSED: &[Meaning] = &[
+    means(
+        "exceeds max_streams",
+        FailureClass::Input,
+        "the file has more streams than reelmill opens (200)",
+    ),
+    means(
+        ") not on whitelist",
+        FailureClass::Input,
+        "it needs a decoder that reelmill does not open",
+    ),
+];
+
 /// Said anywhere, these explain everything that was said after them.
 const DECISIVE: &[Meaning] = &[
     means("No space left on device", FailureClass::NoSpace, FREE_SPACE),
@@ -92,7 +107,7 @@ fn explain(said: &[String]) -> Option<(&'static Meaning, &str)> {
     let find = |meanings: &'static [Meaning]| {
         said.iter().rev().find_map(|line| Some((meaning(meanings, line)?, plain(line))))
     };
-    find(DECISIVE).or_else(|| find(USUAL))
+    find(REFUSED).or_else(|| find(DECISIVE)).or_else(|| find(USUAL))
 }
 
 /// A line without the "[matroska @ 0x55d0]" that FFmpeg puts before it.

@@ -16,4 +16,6 @@ mod exact;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod mutated;
+#[cfg(test)]
 mod tracks;

@@ -6,7 +6,7 @@
 
 use super::args::{Common, ConvertArgs, EncodeArgs};
 use super::out;
-use super::place::{check_output, make_room, publish, staged_path};
+use super::place::{check_output, make_room, plain_path, publish, staged_path};
 use super::progress::Display;
 use super::resume::{forget_old, has_finished_work, remove_folder, resume_key};
 use super::signals::Stop;
@@ -155,7 +155,7 @@ impl One<'_> {
         let coordinator = farm::open(place, terms).await?;
         let own = farm::own_worker(coordinator.store().as_ref(), 0).await?;
         coordinator.recover(&[own]).await?;
-        let job = self.submit(&coordinator, staged, container).await?;
+        let job = self.submit(&coordinator, (place, staged), container).await?;
         let encoder = job.request.preset.video.encoder;
         if encoders.is_empty() && !self.stop.drain.is_cancelled() {
             let message = format!("the {encoder} encoder does not work on this machine");
@@ -175,23 +175,19 @@ impl One<'_> {
     async fn submit(
         &self,
         coordinator: &Coordinator,
-        staged: &Path,
+        (place, staged): (&Path, &Path),
         container: Option<Container>,
     ) -> Result<Job, Ending> {
-        let text = |path: &Path, what: &str| {
-            path.to_str().map(str::to_owned).ok_or_else(|| {
-                Failure::input(format!("{what} {} has a name that is not UTF-8", path.display()))
-                    .advise("rename it, or use a symbolic link with a plain name")
-            })
-        };
-        let input = std::path::absolute(self.input)
-            .map_err(|e| Failure::io(format!("find {}", self.input.display()), &e))?;
+        let extension = self.input.extension().and_then(|e| e.to_str()).unwrap_or("media");
+        let input = plain_path(self.input, &place.join(format!("source.{extension}")))?;
         let staged = std::path::absolute(staged)
             .map_err(|e| Failure::io(format!("find {}", staged.display()), &e))?;
+        let folder = plain_path(staged.parent().unwrap_or(&staged), &place.join("output"))?;
+        let staged = format!("{folder}/{}", staged.file_name().unwrap_or_default().display());
         let submission = Submission {
             name: self.input.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             owner: None,
-            source: Source::Local { path: text(&input, "the input")? },
+            source: Source::Local { path: input },
             preset: self.args.encode.preset.clone(),
             overrides: self.args.encode.overrides(),
             container,
@@ -200,7 +196,7 @@ impl One<'_> {
             priority: crate::coordinator::USUAL_PRIORITY,
             labels: BTreeMap::new(),
             idempotency_key: Some("convert".into()),
-            stage_path: Some(text(&staged, "the output")?),
+            stage_path: Some(staged),
             item: None,
             dispatch: None,
         };

@@ -2,6 +2,7 @@
 
 use crate::exit::Ending;
 use reelmill_core::error::{Failure, FailureClass};
+use sha2::{Digest, Sha512};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -67,12 +68,43 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Where the output is put together: beside its place, hidden.
+/// Bytes that a file's name may have on the file systems that people use.
+const LONGEST_NAME: usize = 255;
+
+/// Where the output is put together: beside its place, hidden. A digest stands
+/// for a name that is not UTF-8, which no job can state, or too long to be added to.
 pub(super) fn staged_path(output: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(output.file_name().unwrap_or_default());
-    name.push(".reelmill-part");
-    output.with_file_name(name)
+    let name = output.file_name().unwrap_or_default();
+    let hidden = |name: &str| format!(".{name}.reelmill-part");
+    let plain = name.to_str().map(hidden).filter(|name| name.len() <= LONGEST_NAME);
+    let digest = || hidden(&hex::encode(&Sha512::digest(name.as_encoded_bytes())[..16]));
+    output.with_file_name(plain.unwrap_or_else(digest))
+}
+
+/// `path` in absolute form, by a name that is UTF-8: its own, or else that of a
+/// symbolic link to it that is made at `link`.
+///
+/// # Errors
+/// When the link cannot be made, or its name is not UTF-8 either.
+pub(super) fn plain_path(path: &Path, link: &Path) -> Result<String, Failure> {
+    let fail = |e: std::io::Error| Failure::io(format!("find {}", path.display()), &e);
+    let (path, link) =
+        (std::path::absolute(path).map_err(fail)?, std::path::absolute(link).map_err(fail)?);
+    if let Some(text) = path.to_str() {
+        return Ok(text.to_owned());
+    }
+    let at = |e: std::io::Error| Failure::io(format!("link {}", link.display()), &e);
+    match std::fs::remove_file(&link) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(at(error)),
+        _ => {}
+    }
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(&path, &link).map_err(at)?;
+    let text = link.to_str().filter(|_| cfg!(unix)).map(str::to_owned);
+    text.ok_or_else(|| {
+        Failure::input(format!("{} has a name that is not UTF-8", path.display()))
+            .advise("rename it")
+    })
 }
 
 /// Puts the finished file in its place, in one step.

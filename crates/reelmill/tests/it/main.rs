@@ -8,10 +8,12 @@
     reason = "a test that meets the unexpected has failed; tables are for the reader of its log"
 )]
 
+mod attack;
 mod bad_input;
 mod convert;
 mod corpus;
 mod farm;
+mod faults;
 mod judge;
 mod judges;
 mod kill;
