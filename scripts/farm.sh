@@ -25,7 +25,7 @@ farm_build() {
 farm_begin() {
   farm_folder="$(mktemp -d "${TMPDIR:-/tmp}/reelmill-${0##*/}.XXXXXX")"
   # The user's own settings shall not change what is shown.
-  unset REELMILL_API_KEY REELMILL_TOKEN REELMILL_SERVER REELMILL_LOG
+  unset REELMILL_API_KEY DISTCONV_API_KEY REELMILL_TOKEN REELMILL_SERVER REELMILL_LOG
   export REELMILL_CONFIG_DIR="$farm_folder/config" REELMILL_SCRATCH="$farm_folder/scratch"
   trap farm_end EXIT
   trap 'exit 129' HUP

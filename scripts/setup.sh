@@ -92,6 +92,9 @@ need_judges() {
   if [ -x .tools/judges/bin/schemathesis ] && [ -x .tools/judges/bin/python-grpc-tools-protoc ]; then
     return
   fi
+  if have apt-get && ! python3 -c 'import ensurepip' 2>/dev/null; then
+    install_packages python3 python3-venv
+  fi
   say "installing schemathesis and grpcio-tools into .tools/judges (once)"
   if dry; then return; fi
   python3 -m venv .tools/judges 2>/dev/null && .tools/judges/bin/pip install -q \

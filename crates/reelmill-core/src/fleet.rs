@@ -128,6 +128,20 @@ fn choose(
     able.iter().copied().min_by(|a, b| finish(*a).total_cmp(&finish(*b)).then(a.cmp(b)))
 }
 
+/// Seconds that `cost` thousands of pixels take with `encoder` when all of
+/// `seats` share them, each as fast as it has shown, else as the others have,
+/// else `usual`. `None` when there is no seat, or nothing to do.
+#[must_use]
+pub fn together(seats: &[Seat<'_>], encoder: VideoEncoder, cost: u64, usual: f64) -> Option<f64> {
+    let typical = Typical::of(seats);
+    let speed = |seat: &Seat<'_>| {
+        let known = seat.speeds.get(&encoder).or_else(|| typical.0.get(&encoder));
+        known.copied().unwrap_or(usual) * seat.score.max(LEAST_SCORE)
+    };
+    let all: f64 = seats.iter().map(speed).sum();
+    (all > 0.0 && cost > 0).then(|| OVERHEAD + cost as f64 / all)
+}
+
 /// What the first free seat of `worker` should take now, if anything: the first
 /// candidate that [`deal`] gives to a seat of it that is free. A worker gets
 /// nothing when everything would be done sooner elsewhere.

@@ -400,6 +400,12 @@ fn experience(encoder: VideoEncoder) -> (f64, f64) {
     }
 }
 
+/// Thousands of pixels a second that one thread of `encoder` usually encodes.
+#[must_use]
+pub fn usual_speed(encoder: VideoEncoder) -> f64 {
+    experience(encoder).0 * 1000.0
+}
+
 /// What `seconds` of video of `size` pixels at `fps` frames a second would take
 /// and give, encoded in `slots` places at once.
 #[must_use]

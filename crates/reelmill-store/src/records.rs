@@ -38,6 +38,8 @@ pub struct JobFilter {
     pub owner: Option<String>,
     /// With this label.
     pub label: Option<(String, String)>,
+    /// Of items of this client.
+    pub client: Option<String>,
     /// Accepted at this moment or later.
     pub since: Option<Timestamp>,
     /// Accepted before this moment.

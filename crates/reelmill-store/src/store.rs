@@ -64,6 +64,9 @@ pub trait Store: ServiceStore {
     /// How many jobs are in each state; states without jobs are left out.
     async fn job_counts(&self) -> Result<BTreeMap<JobState, u64>, StoreError>;
 
+    /// When the oldest of the jobs in `state` was accepted.
+    async fn job_oldest(&self, state: JobState) -> Result<Option<Timestamp>, StoreError>;
+
     /// What happened to a job after entry `after_seq` (0: from the start).
     async fn job_history(
         &self,

@@ -1,6 +1,8 @@
 //! reelmill: converts video on one machine or on many.
 
 mod api;
+#[cfg(test)]
+mod bench;
 mod cli;
 mod client;
 mod clock;
@@ -8,6 +10,7 @@ mod coordinator;
 mod exit;
 mod farm;
 mod files;
+mod limits;
 mod metrics;
 mod mutant;
 mod outside;

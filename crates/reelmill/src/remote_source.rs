@@ -1,7 +1,7 @@
 //! Tasks from a coordinator elsewhere: [`TaskSource`] over gRPC.
 
 use crate::api::proto::v1::worker_service_client::WorkerServiceClient;
-use crate::api::proto::{MAX_MESSAGE, pack, pack_proof, standing, unpack, v1};
+use crate::api::proto::{MAX_MESSAGE, pack, pack_load, pack_proof, standing, unpack, v1};
 use crate::servers::{addresses, bearer, tell};
 use crate::task_source::{
     Ask, Assignment, Done, Hello, Renewal, Report, SourceError, Standing, TaskSource, Terms,
@@ -186,6 +186,7 @@ impl TaskSource for RemoteSource {
             lease: pack_proof(renewal.proof),
             progress: renewal.progress,
             rate: renewal.rate,
+            load: renewal.load.map(pack_load),
         };
         let call = async |mut client: Client, request| client.renew(request).await;
         let answer = self.call(message, ANSWER_TIME, call).await.map_err(source_error)?;

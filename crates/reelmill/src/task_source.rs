@@ -154,6 +154,8 @@ pub(crate) struct Renewal {
     pub(crate) progress: u64,
     /// Units a second.
     pub(crate) rate: f64,
+    /// What the worker's machine is at, where that is known.
+    pub(crate) load: Option<Load>,
 }
 
 /// What became of a task.

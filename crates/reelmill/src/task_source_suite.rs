@@ -11,6 +11,7 @@ use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::fleet::Waits;
 use reelmill_core::id::LeaseId;
 use reelmill_core::job::JobState;
+use reelmill_core::load::Load;
 use reelmill_core::task::{Encoded, TaskKind, TaskResult, TaskState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +59,8 @@ impl Bench {
 
     async fn renew(&self, player: &Player, of: &Assignment, progress: u64) -> Standing {
         let (task, proof, worker) = (of.task, of.proof, player.id);
-        let renewal = Renewal { task, proof, worker, progress, rate: 12.5 };
+        let load = Some(Load { cpu: 1.0, io_wait: 0.25, network: 0.0, memory: 0.5 });
+        let renewal = Renewal { task, proof, worker, progress, rate: 12.5, load };
         self.source.renew(&renewal).await.unwrap()
     }
 
@@ -127,10 +129,10 @@ async fn a_task_is_granted_to_one_worker_only(bench: Bench) {
 async fn no_worker_gets_more_than_it_may(bench: Bench) {
     let player = bench.planned(5).await;
     let limit = |limit| bench.farm.coordinator.limit_worker(player.id, limit);
-    assert!(limit(Some(0)).await.unwrap());
+    assert_eq!(limit(Some(0)).await.unwrap().unwrap().record.limit, Some(0));
     assert!(bench.claim(&player).await.is_some(), "the house has one more than its limit");
     assert_eq!(bench.claim(&player).await, None);
-    assert!(limit(None).await.unwrap());
+    assert_eq!(limit(None).await.unwrap().unwrap().record.limit, None);
     for _ in 0..2 {
         assert!(bench.claim(&player).await.is_some());
     }
@@ -198,6 +200,9 @@ async fn a_renewal_holds_and_tells_progress(bench: Bench) {
     let view = bench.farm.coordinator.view(job).await.unwrap();
     assert_eq!((view.frames_done, view.frames_total), (7, Some(200)));
     assert!((view.fps - 12.5).abs() < 1e-9);
+    // A worker that encodes for hours asks for nothing; its load is known all the same.
+    let workers = bench.farm.coordinator.workers().await.unwrap();
+    assert_eq!(workers[0].score, Some(0.5));
 }
 
 async fn a_renewal_of_a_cancelled_job_is_lost(bench: Bench) {

@@ -3,7 +3,7 @@
 use super::fixture::*;
 use crate::{JobFilter, Store, StoreError};
 use reelmill_core::id::JobId;
-use reelmill_core::job::{Job, JobState};
+use reelmill_core::job::{Item, Job, JobState};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -20,7 +20,10 @@ async fn nine(store: &dyn Store) {
         let label = ("show".to_owned(), "alpha".to_owned());
         let labels = if number % 3 == 0 { BTreeMap::from([label]) } else { BTreeMap::new() };
         let created = if number == 6 { at(5) } else { at(number as i64) };
-        let job = Job { owner, labels, created, ..job(number) };
+        let (client_id, version) = ("tv".to_owned(), Some(number.to_string()));
+        let item = Item { client_id, version, file_name: None, size: None, checksum: None };
+        let item = (number % 3 == 0).then_some(item);
+        let job = Job { owner, labels, created, item, ..job(number) };
         store.job_submit(new_job(job)).await.unwrap();
         if number % 4 == 0 {
             store.job_cancel(job_id(number), at(50)).await.unwrap();
@@ -60,6 +63,13 @@ pub(super) async fn filters_combine(store: &dyn Store) {
     let paged = JobFilter { after: Some(job_id(9)), limit: 1, ..labelled };
     assert_eq!(numbers(store, paged).await, [6]);
     assert_eq!(numbers(store, JobFilter { label, ..ann }).await, [6]);
+    let tv = JobFilter { client: Some("tv".into()), ..all.clone() };
+    assert_eq!(numbers(store, tv.clone()).await, [9, 6, 3]);
+    let paged = JobFilter { after: Some(job_id(9)), limit: 1, ..tv.clone() };
+    assert_eq!(numbers(store, paged).await, [6]);
+    assert_eq!(numbers(store, JobFilter { owner: Some("ann".into()), ..tv }).await, [6]);
+    let pc = JobFilter { client: Some("pc".into()), ..all.clone() };
+    assert_eq!(numbers(store, pc).await, [0u128; 0]);
     let other = Some(("show".into(), "beta".into()));
     assert_eq!(numbers(store, JobFilter { label: other, ..all }).await, [0u128; 0]);
     let bobs = JobFilter { owner: Some("bob".into()), ..any };
@@ -95,4 +105,8 @@ pub(super) async fn jobs_are_counted_by_state(store: &dyn Store) {
     let counts = store.job_counts().await.unwrap();
     let wanted = [(JobState::Queued, 6), (JobState::Running, 1), (JobState::Cancelled, 2)];
     assert_eq!(counts, BTreeMap::from(wanted));
+    let oldest = async |state| store.job_oldest(state).await.unwrap();
+    assert_eq!(oldest(JobState::Queued).await, Some(at(2)));
+    assert_eq!(oldest(JobState::Cancelled).await, Some(at(4)));
+    assert_eq!(oldest(JobState::Failed).await, None);
 }

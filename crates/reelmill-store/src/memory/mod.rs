@@ -212,6 +212,9 @@ impl State {
             after.is_none_or(|after| (job.created, job.id) < after)
                 && (filter.states.is_empty() || filter.states.contains(&job.state))
                 && filter.owner.as_ref().is_none_or(|owner| job.owner.as_ref() == Some(owner))
+                && filter.client.as_ref().is_none_or(|client| {
+                    job.item.as_ref().is_some_and(|item| item.client_id == *client)
+                })
                 && filter.since.is_none_or(|since| job.created >= since)
                 && filter.until.is_none_or(|until| job.created < until)
                 && filter.label.as_ref().is_none_or(|(k, v)| job.labels.get(k) == Some(v))

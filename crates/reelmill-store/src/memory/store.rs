@@ -83,6 +83,12 @@ impl Store for MemoryStore {
         Ok(counts)
     }
 
+    async fn job_oldest(&self, state: JobState) -> Result<Option<Timestamp>, StoreError> {
+        let all = self.lock();
+        let there = all.jobs.values().filter(|job| job.state == state);
+        Ok(there.map(|job| job.created).min())
+    }
+
     async fn job_history(
         &self,
         id: JobId,

@@ -26,8 +26,8 @@ pub(super) async fn submit(
     let outcome = rollup::submit(&new)?;
     let job = &new.job;
     sqlx::query(
-        "INSERT INTO jobs (id, owner, idempotency_key, state, priority, created, doc)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO jobs (id, owner, idempotency_key, state, priority, created, client, doc)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(bytes(job.id.0))
     .bind(&job.owner)
@@ -35,6 +35,7 @@ pub(super) async fn submit(
     .bind(job.state.label())
     .bind(job.priority)
     .bind(job.created.0)
+    .bind(job.item.as_ref().map(|item| &item.client_id))
     .bind(encode(job)?)
     .execute(&mut *db)
     .await

@@ -85,6 +85,9 @@ fn branch(
     if let Some(owner) = &filter.owner {
         query.push(" AND jobs.owner = ").push_bind(owner.clone());
     }
+    if let Some(client) = &filter.client {
+        query.push(" AND jobs.client = ").push_bind(client.clone());
+    }
     let created = at.split(',').next().unwrap_or(at);
     if let Some(since) = filter.since {
         query.push(" AND ").push(created).push(" >= ").push_bind(since.0);
@@ -104,6 +107,15 @@ async fn created(db: &mut SqliteConnection, job: JobId) -> Result<Timestamp, Sto
     let found = sqlx::query_scalar("SELECT created FROM jobs WHERE id = ?").bind(bytes(job.0));
     let created: Option<i64> = found.fetch_optional(db).await.map_err(fault)?;
     created.map(Timestamp).ok_or_else(|| rollup::list_broken(job))
+}
+
+pub(super) async fn oldest(
+    db: &mut SqliteConnection,
+    state: JobState,
+) -> Result<Option<Timestamp>, StoreError> {
+    let query = sqlx::query_scalar("SELECT min(created) FROM jobs WHERE state = ?");
+    let oldest: Option<i64> = query.bind(state.label()).fetch_one(db).await.map_err(fault)?;
+    Ok(oldest.map(Timestamp))
 }
 
 pub(super) async fn counts(

@@ -61,6 +61,10 @@ impl Store for SqliteStore {
         listing::list(&mut *self.reader().await?, filter).await
     }
 
+    async fn job_oldest(&self, state: JobState) -> Result<Option<Timestamp>, StoreError> {
+        listing::oldest(&mut *self.reader().await?, state).await
+    }
+
     async fn job_counts(&self) -> Result<BTreeMap<JobState, u64>, StoreError> {
         listing::counts(&mut *self.reader().await?).await
     }

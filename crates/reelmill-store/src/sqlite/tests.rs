@@ -66,6 +66,10 @@ async fn lists_read_no_more_rows_than_they_yield() {
             "jobs_by_owner (owner=? AND (created,id)<(?,?))",
         ),
         (
+            JobFilter { client: Some("c1".into()), ..all.clone() },
+            "jobs_by_client (client=? AND (created,id)<(?,?))",
+        ),
+        (
             JobFilter { label, ..all },
             "SEARCH job_labels USING PRIMARY KEY (key=? AND value=? AND (created,job)<(?,?))",
         ),

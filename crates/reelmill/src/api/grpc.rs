@@ -2,7 +2,9 @@
 
 use super::listen::Closing;
 use super::proto::v1::worker_service_server::{WorkerService, WorkerServiceServer};
-use super::proto::{MAX_MESSAGE, id, pack, pack_proof, pack_standing, proof, unpack, v1};
+use super::proto::{
+    MAX_MESSAGE, id, pack, pack_proof, pack_standing, proof, unpack, unpack_load, v1,
+};
 use crate::coordinator::Coordinator;
 use crate::task_source::{Ask, Assignment, Done, Hello, Renewal, Report, SourceError, TaskSource};
 use axum::Router;
@@ -83,6 +85,7 @@ impl WorkerService for Workers {
             worker: id(&request.worker_id, "worker id")?,
             progress: request.progress,
             rate: if request.rate.is_finite() { request.rate.max(0.0) } else { 0.0 },
+            load: request.load.map(unpack_load),
         };
         let coordinator = self.coordinator.clone();
         let standing = see_through(async move { coordinator.renew(&renewal).await }).await?;

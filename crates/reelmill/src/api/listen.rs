@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tower::Layer;
 
 /// Connections at once; more wait in the system's queue. A worker keeps two or
-/// three.
-const MAX_CONNECTIONS: usize = 8192;
+/// three. Half of the files that may be open are left for what is done over them.
+const MAX_CONNECTIONS: u64 = 8192;
 
 /// Longest that a client may take to send a request's headers, or to begin one
 /// on an idle HTTP/1.1 connection.
@@ -78,7 +78,8 @@ pub(crate) async fn serve(
     let tls = tls.map(TlsAcceptor::from);
     listener.local_addr().map_err(|e| Failure::io("listen", &e))?;
     let router = router.layer(Extension(Closing(shutdown.clone())));
-    let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let most = MAX_CONNECTIONS.min(crate::limits::raise_open_files() / 2);
+    let free = Arc::new(Semaphore::new(most as usize));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {

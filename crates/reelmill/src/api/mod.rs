@@ -36,6 +36,7 @@ pub(crate) use auth::{Auth, create_key};
 pub(crate) use listen::serve;
 pub(crate) use reelmill_store::KeyRole as Role;
 pub(crate) use rest_keys::{EnrolRequest, KeyRequest, KeyView, NewKey};
+pub(crate) use rest_system::LimitRequest;
 
 use crate::coordinator::Coordinator;
 use auth::{Guard, Need, guard_grpc, guard_open};

@@ -140,9 +140,9 @@ impl Schemas {
         if !parameters.is_empty() {
             described["parameters"] = Value::Array(parameters);
         }
-        if let Some((required, content)) = &operation.body {
-            described["requestBody"] =
-                json!({"required": required, "content": content_of(*content, &mut self.into)});
+        if let Some((required, contents)) = &operation.body {
+            let content = contents_of(contents, &mut self.into);
+            described["requestBody"] = json!({"required": required, "content": content});
         }
         described["security"] = match operation.whom {
             Whom::Everybody => json!([]),
@@ -163,12 +163,7 @@ impl Schemas {
         let mut responses = Map::new();
         for reply in &operation.replies {
             let mut described = json!({"description": reply.what});
-            let mut content = Map::new();
-            for kind in &reply.contents {
-                if let Value::Object(more) = content_of(*kind, &mut self.out) {
-                    content.extend(more);
-                }
-            }
+            let content = contents_of(&reply.contents, &mut self.out);
             if !content.is_empty() {
                 described["content"] = Value::Object(content);
             }
@@ -293,6 +288,16 @@ fn without_null(mut schema: Value) -> Value {
         choices.retain(|choice| choice["type"] != "null");
     }
     schema
+}
+
+fn contents_of(contents: &[Content], generator: &mut SchemaGenerator) -> Map<String, Value> {
+    let mut all = Map::new();
+    for content in contents {
+        if let Value::Object(more) = content_of(*content, generator) {
+            all.extend(more);
+        }
+    }
+    all
 }
 
 fn content_of(content: Content, generator: &mut SchemaGenerator) -> Value {

@@ -95,7 +95,7 @@ pub(crate) struct Operation {
     pub(crate) whom: Whom,
     pub(super) query: Option<Make>,
     pub(super) headers: Vec<HeaderParam>,
-    pub(super) body: Option<(bool, Content)>,
+    pub(super) body: Option<(bool, Vec<Content>)>,
     pub(super) replies: Vec<Reply>,
     pub(super) failures: Vec<u16>,
     pub(super) documented: bool,
@@ -144,19 +144,19 @@ impl Operation {
 
     /// A JSON body that it needs.
     pub(crate) fn takes<T: JsonSchema>(mut self) -> Self {
-        self.body = Some((true, Content::Json(schema_of::<T>)));
+        self.body = Some((true, vec![Content::Json(schema_of::<T>)]));
         self
     }
 
     /// A JSON body that it takes, but does not need.
     pub(crate) fn may_take<T: JsonSchema>(mut self) -> Self {
-        self.body = Some((false, Content::Json(schema_of::<T>)));
+        self.body = Some((false, vec![Content::Json(schema_of::<T>)]));
         self
     }
 
-    /// Bytes that it needs, of type `kind`.
-    pub(crate) fn takes_bytes(mut self, kind: &'static str) -> Self {
-        self.body = Some((true, Content::Bytes(kind)));
+    /// Bytes that it needs, of any type of `kinds`.
+    pub(crate) fn takes_bytes(mut self, kinds: &[&'static str]) -> Self {
+        self.body = Some((true, kinds.iter().copied().map(Content::Bytes).collect()));
         self
     }
 

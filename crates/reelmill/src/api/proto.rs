@@ -3,6 +3,7 @@
 use crate::task_source::Standing;
 use reelmill_core::id::LeaseId;
 use reelmill_core::lease::LeaseProof;
+use reelmill_core::load::Load;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::Status;
@@ -71,6 +72,18 @@ pub(crate) fn unpack<T: DeserializeOwned>(
 /// An id in its text form; `what` names it in errors.
 pub(crate) fn id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, Status> {
     text.parse().map_err(|_| Status::invalid_argument(format!("'{text}' is not a {what}")))
+}
+
+/// What a machine is at, packed.
+pub(crate) fn pack_load(load: Load) -> v1::Load {
+    let Load { cpu, io_wait, network, memory } = load;
+    v1::Load { cpu, io_wait, network, memory }
+}
+
+/// What a machine is at, unpacked.
+pub(crate) fn unpack_load(load: v1::Load) -> Load {
+    let v1::Load { cpu, io_wait, network, memory } = load;
+    Load { cpu, io_wait, network, memory }
 }
 
 /// A lease's proof, packed.

@@ -91,11 +91,12 @@ impl Replication {
 
     async fn take(
         &self,
+        caller: &Caller,
         first: pb::UploadVideoChunk,
         mut rest: impl Stream<Item = Result<pb::UploadVideoChunk, Status>> + Unpin,
     ) -> Result<BlobRef, Status> {
         let fail = |failure: Failure| refusal(&failure);
-        let most = self.coordinator.settings().max_upload;
+        let (owner, most) = (caller.name.as_deref(), self.coordinator.settings().max_upload);
         self.coordinator.check_space(first.data_chunk.len() as u64).await.map_err(fail)?;
         let id = BlobId(clock::fresh());
         let writer = self.coordinator.blobs().create(id).await;
@@ -110,6 +111,7 @@ impl Replication {
             }
             if bytes - looked > 64 << 20 {
                 looked = bytes;
+                self.coordinator.check_quota(owner, bytes).await.map_err(fail)?;
                 self.coordinator.check_space(0).await.map_err(fail)?;
             }
             let next = tokio::time::timeout(PAUSE, rest.next()).await;
@@ -122,6 +124,7 @@ impl Replication {
         if bytes == 0 {
             return Err(Status::invalid_argument("the video is empty"));
         }
+        self.coordinator.check_quota(owner, bytes).await.map_err(fail)?;
         let blob = writer.commit().await.map_err(|e| fail(e.into()))?;
         let role = BlobRole::Upload;
         let record = BlobRecord { blob: blob.clone(), created: clock::now(), job: None, role };
@@ -204,7 +207,12 @@ impl MasterService for Replication {
         }
         let wishes = wishes(&first)?;
         let head = pb::UploadVideoChunk { data_chunk: Vec::new(), ..first.clone() };
-        let blob = self.take(first, stream).await?;
+        let name = match head.original_filename.as_str() {
+            "" => &head.video_id,
+            name => name,
+        };
+        self.coordinator.check_kind(name).map_err(|failure| refusal(&failure))?;
+        let blob = self.take(&caller, first, stream).await?;
         let done = self.submit(&caller, &head, &blob, wishes).await;
         if done.is_err() {
             let _ = self.coordinator.blobs().delete(blob.id).await;

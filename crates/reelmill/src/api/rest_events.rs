@@ -6,7 +6,7 @@ use super::body::{Named, Params};
 use super::error::ApiError;
 use super::listen::Closing;
 use super::operation::{Operation, Paths, Whom};
-use super::rest_jobs::find;
+use super::rest_jobs::{MAX_PAGE, find, page};
 use super::wire::{AttemptView, ItemView, Page};
 use crate::coordinator::Coordinator;
 use axum::Extension;
@@ -80,9 +80,21 @@ pub(crate) fn routes(auth: &Auth) -> Paths {
         )
         .on(
             op("/api/v1/clients/{client}/items", "listItems", "How all items of a client stand")
-                .gives::<Page<ItemView>>(200, "The newest 10,000"),
+                .query::<ItemParams>()
+                .gives::<Page<ItemView>>(200, "A page of items, newest first"),
             items,
         )
+}
+
+/// Which items to list.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ItemParams {
+    /// Items on a page; 200 when not given.
+    #[schemars(range(min = 1, max = 200))]
+    limit: Option<u32>,
+    /// What `next` of the page before said.
+    after: Option<JobId>,
 }
 
 fn start(params: EventParams, headers: &HeaderMap) -> Result<i64, ApiError> {
@@ -246,6 +258,8 @@ fn told(teller: Teller, closing: Closing) -> impl Stream<Item = Result<Event, In
             if teller.over || closing.0.is_cancelled() {
                 return None;
             }
+            let coordinator = teller.coordinator.clone();
+            let changed = coordinator.changed(LOOK_EVERY);
             if let Err(error) = teller.look().await {
                 tracing::debug!(?error, "an event stream cannot go on");
                 return None;
@@ -253,7 +267,7 @@ fn told(teller: Teller, closing: Closing) -> impl Stream<Item = Result<Event, In
             if teller.waiting.is_empty() && !teller.over {
                 tokio::select! {
                     () = closing.0.cancelled() => {}
-                    () = teller.coordinator.stir(LOOK_EVERY) => {}
+                    () = changed => {}
                 }
             }
         }
@@ -345,16 +359,22 @@ async fn items(
     State(api): State<ApiState>,
     Extension(caller): Extension<Caller>,
     Named(client): Named<String>,
+    Params(params): Params<ItemParams>,
 ) -> Result<axum::Json<Page<ItemView>>, ApiError> {
     if client.len() > 255 {
         return Err(ApiError::malformed("a client's name has at most 255 bytes"));
     }
     let owner = match caller.role {
         KeyRole::Admin => None,
-        _ => Some(caller.name.unwrap_or_default()),
+        _ => Some(caller.name.clone().unwrap_or_default()),
     };
-    let filter = JobFilter { owner, limit: 10_000, ..JobFilter::default() };
-    let jobs = api.coordinator.jobs(&filter).await?;
-    let own = jobs.into_iter().filter_map(item_of).filter(|view| view.item.client_id == client);
-    Ok(axum::Json(Page::whole(own.collect())))
+    let limit = params.limit.unwrap_or(MAX_PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(ApiError::malformed(format!("limit lies between 1 and {MAX_PAGE}")));
+    }
+    let (client, after) = (Some(client), params.after);
+    let filter = JobFilter { owner, client, after, limit, ..JobFilter::default() };
+    let Page { items, next } = page(&api, &caller, &filter).await?;
+    let items = items.into_iter().filter_map(item_of).collect();
+    Ok(axum::Json(Page { items, next }))
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 /// Items on a page, unless asked otherwise, and at most.
 const USUAL_PAGE: u32 = 50;
-const MAX_PAGE: u32 = 200;
+pub(super) const MAX_PAGE: u32 = 200;
 
 /// Words for states, with commas between.
 const STATES: &str = concat!(
@@ -132,7 +132,8 @@ impl ListParams {
         };
         let (since, until) = (self.since.map(Timestamp), self.until.map(Timestamp));
         let states = states.map_err(ApiError::malformed)?;
-        Ok(JobFilter { states, owner, label, after: self.after, since, until, limit })
+        let after = self.after;
+        Ok(JobFilter { states, owner, label, client: None, after, since, until, limit })
     }
 }
 
@@ -142,16 +143,25 @@ async fn list(
     Params(params): Params<ListParams>,
 ) -> Result<axum::Json<Page<Job>>, ApiError> {
     let filter = params.filter(&caller)?;
+    page(&api, &caller, &filter).await.map(axum::Json)
+}
+
+/// A page of jobs.
+pub(super) async fn page(
+    api: &ApiState,
+    caller: &Caller,
+    filter: &JobFilter,
+) -> Result<Page<Job>, ApiError> {
     if let Some(after) = filter.after {
         // The list cannot go on after what is gone, or is somebody else's.
-        find(&api, &caller, &after.to_string()).await.map_err(|_| {
+        find(api, caller, &after.to_string()).await.map_err(|_| {
             ApiError::malformed(format!("the list cannot go on after job {after}: it is gone"))
         })?;
     }
-    let items = api.coordinator.jobs(&filter).await?;
+    let items = api.coordinator.jobs(filter).await?;
     let full = items.len() == filter.limit as usize;
     let next = items.last().filter(|_| full).map(|job| job.id.to_string());
-    Ok(axum::Json(Page { items, next }))
+    Ok(Page { items, next })
 }
 
 async fn show(

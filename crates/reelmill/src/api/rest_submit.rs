@@ -9,7 +9,7 @@ use super::wire::{
 };
 use super::{ApiState, dsp_fields};
 use crate::clock;
-use crate::coordinator::{JobView, Submission, USUAL_PRIORITY};
+use crate::coordinator::{Film, Forecast, JobView, Submission, USUAL_PRIORITY};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::header::LOCATION;
@@ -17,9 +17,7 @@ use axum::http::{HeaderMap, Method};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use reelmill_core::error::Failure;
 use reelmill_core::id::BlobId;
-use reelmill_core::job::{Item, Job, JobState, Request, Source};
-use reelmill_core::plan::rough;
-use reelmill_store::JobFilter;
+use reelmill_core::job::{Item, Job, Request, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -106,9 +104,7 @@ async fn submit(
     if let Some(item) = &request.item {
         check_item(item, &source)?;
     }
-    if !params.dry_run {
-        api.coordinator.check_kind(&request.name)?;
-    }
+    api.coordinator.check_kind(&request.name)?;
     let facts = request.facts;
     let submission = Submission {
         name: request.name,
@@ -128,10 +124,7 @@ async fn submit(
     };
     if params.dry_run {
         let request = api.coordinator.request(&submission)?;
-        let estimate = match facts {
-            Some(facts) => Some(estimate(&api, &request, facts, submission.priority).await?),
-            None => None,
-        };
+        let estimate = estimate(&api, &request, facts, &submission).await?;
         return Ok(axum::Json(DryRun { request, estimate }).into_response());
     }
     let begun = clock::now();
@@ -172,36 +165,28 @@ pub(super) async fn shown(api: &ApiState, job: Job) -> Result<serde_json::Value,
     Ok(value)
 }
 
-/// What a request would cost, from what its client knows of the source.
+/// What a request would come to, from what its client knows of the source, or
+/// from the source itself where it is here.
 async fn estimate(
     api: &ApiState,
     request: &Request,
-    facts: SourceFacts,
-    priority: u8,
-) -> Result<EstimateView, ApiError> {
-    let (mut width, mut height) = (facts.width, facts.height);
-    if let Some(wanted) = request.preset.video.height.filter(|wanted| *wanted < height) {
-        (width, height) = (width * wanted / height.max(1), wanted);
-    }
-    let encoder = request.preset.video.encoder;
-    let mut workers = api.coordinator.workers().await?;
-    workers.retain(|worker| {
-        worker.record.facts.encodes && worker.record.facts.fingerprint(encoder).is_some()
-    });
-    workers.sort_by_key(|worker| std::cmp::Reverse(worker.record.slots));
-    let slots = workers.iter().map(|worker| worker.record.slots).sum();
-    let fps = facts.fps.unwrap_or(25.0);
-    let rough = rough(encoder, (width, height), fps, facts.duration_seconds, slots);
-    let states = vec![JobState::Queued, JobState::Running];
-    let filter = JobFilter { states, limit: 10_000, ..JobFilter::default() };
-    let before = api.coordinator.jobs(&filter).await?;
-    let before = before.iter().filter(|job| job.priority >= priority).count();
-    Ok(EstimateView {
-        seconds: rough.seconds,
-        bytes: rough.bytes,
-        workers: workers.into_iter().map(|worker| worker.record.name).collect(),
-        jobs_before: before as u64,
-    })
+    facts: Option<SourceFacts>,
+    submission: &Submission,
+) -> Result<Option<EstimateView>, ApiError> {
+    let film = match facts {
+        Some(facts) => Some(Film {
+            size: (facts.width, facts.height),
+            fps: facts.fps,
+            seconds: facts.duration_seconds,
+            bytes: facts.bytes,
+        }),
+        None => api.coordinator.look_at(&submission.source).await,
+    };
+    let Some(film) = film else { return Ok(None) };
+    let owner = submission.owner.as_deref();
+    let told = api.coordinator.forecast(request, film, owner, submission.priority).await?;
+    let Forecast { seconds, bytes, outlook, worker, workers, jobs_before } = told;
+    Ok(Some(EstimateView { seconds, bytes, outlook, worker, workers, jobs_before }))
 }
 
 /// Whether the source is what its client says it is.
@@ -239,7 +224,10 @@ async fn source(
     dry_run: bool,
 ) -> Result<Source, ApiError> {
     let source = match &request.source {
-        SourceRequest::Upload(_) if dry_run => return Ok(Source::Local { path: String::new() }),
+        SourceRequest::Upload(upload) if dry_run => {
+            let here = uploaded(api, caller, *upload, &request.name).await;
+            return Ok(here.unwrap_or(Source::Local { path: String::new() }));
+        }
         SourceRequest::Upload(upload) => {
             return uploaded(api, caller, *upload, &request.name).await;
         }
@@ -313,7 +301,11 @@ fn check(request: &JobRequest) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+/// The name of a request, where its client gives it one.
+///
+/// # Errors
+/// When it is empty, too long, or no text.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let key = header(headers, &IDEMPOTENCY_KEY)?;
     if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > MAX_NAME) {
         let message = format!("an Idempotency-Key has 1 to {MAX_NAME} characters");

@@ -62,6 +62,15 @@ struct AuditParams {
     after: Option<i64>,
 }
 
+/// How much a worker may have at once.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LimitRequest {
+    /// Tasks; `null` for as many as it has slots. 0 gives it none.
+    #[schemars(range(min = 0, max = 1024))]
+    pub(crate) limit: Option<u32>,
+}
+
 /// The routes.
 #[expect(clippy::too_many_lines, reason = "a table of routes")]
 pub(crate) fn routes(auth: &Auth) -> Paths {
@@ -146,6 +155,17 @@ pub(crate) fn routes(auth: &Auth) -> Paths {
             async |state: State<ApiState>, id: Named<WorkerId>| {
                 set(state, id, WorkerState::Draining).await
             },
+        )
+        .on(
+            admin(
+                Method::PUT,
+                "/api/v1/workers/{worker}/limit",
+                "limitWorker",
+                "Give a worker at most so many tasks at once",
+            )
+            .takes::<LimitRequest>()
+            .gives::<WorkerView>(200, "The worker"),
+            limit,
         )
         .on(
             admin(Method::GET, "/api/v1/audit", "listAudit", "Who did what, oldest first")
@@ -240,6 +260,19 @@ async fn set(
 ) -> Result<axum::Json<WorkerView>, ApiError> {
     let view = api.coordinator.set_worker(id, state).await.map_err(ApiError::missing)?;
     Ok(axum::Json(view))
+}
+
+async fn limit(
+    State(api): State<ApiState>,
+    Named(id): Named<WorkerId>,
+    Json(request): Json<LimitRequest>,
+) -> Result<axum::Json<WorkerView>, ApiError> {
+    if request.limit.is_some_and(|limit| limit > 1024) {
+        return Err(ApiError::unprocessable("a worker's limit lies between 0 and 1024"));
+    }
+    let view = api.coordinator.limit_worker(id, request.limit).await?;
+    let nothing = || ApiError::missing(Failure::permanent(format!("there is no worker {id}")));
+    view.map(axum::Json).ok_or_else(nothing)
 }
 
 async fn audit(

@@ -37,7 +37,7 @@ pub(crate) fn routes(auth: &Auth) -> Paths {
     let leave =
         op(Method::PUT, "/api/v1/tasks/{task}/output", "putResult", "Leave a task's result")
             .header::<String>("X-Reelmill-Sha512", false, "SHA-512 of the body; or Repr-Digest")
-            .takes_bytes("application/octet-stream")
+            .takes_bytes(&["application/octet-stream"])
             .gives::<BlobRef>(200, "What to report")
             .fails(&[507]);
     Paths::new(auth).on(read, source).on(leave, output)

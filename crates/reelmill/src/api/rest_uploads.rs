@@ -5,6 +5,7 @@ use super::auth::{Auth, Caller};
 use super::body::{Json, Named, Pieces, content_type, header, needed};
 use super::error::{ApiError, CREATED, Kind, NO_CONTENT};
 use super::operation::{Content, Operation, Paths, Whom};
+use super::rest_submit::idempotency_key;
 use super::wire::{
     FinishRequest, UPLOAD_BODY, UPLOAD_LENGTH, UPLOAD_METADATA, UPLOAD_OFFSET, UploadView,
 };
@@ -31,6 +32,9 @@ const TUS_MAX_SIZE: HeaderName = HeaderName::from_static("tus-max-size");
 /// The version of tus that is spoken.
 const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
 
+/// What else than tus's own type the bytes of an upload may be called.
+const BYTES: &str = "application/octet-stream";
+
 /// Bytes that a crash of the server may cost a sender who sends all at once.
 const SYNC_EVERY: usize = 64 << 20;
 
@@ -45,6 +49,11 @@ pub(crate) fn routes(auth: &Auth) -> Paths {
             false,
             "As tus has it: 'filename' and its value in base64",
         )
+        .header::<String>(
+            "Idempotency-Key",
+            false,
+            "Names the request: repeated, it begins no second upload",
+        )
         .gives::<UploadView>(201, "The upload; Location says where")
         .fails(&[412, 413, 422, 507]);
     let offer_all = op(Method::OPTIONS, all, "offerUploads", "What is spoken of tus")
@@ -58,7 +67,7 @@ pub(crate) fn routes(auth: &Auth) -> Paths {
         .fails(&[412]);
     let go_on = op(Method::PATCH, one, "appendUpload", "Send bytes of an upload")
         .header::<u64>("Upload-Offset", true, "Where they belong")
-        .takes_bytes(UPLOAD_BODY)
+        .takes_bytes(&[UPLOAD_BODY, BYTES])
         .sends(204, "They are stored", Content::Nothing)
         .fails(&[409, 412, 507]);
     let drop_it = op(Method::DELETE, one, "discardUpload", "Throw an upload away")
@@ -131,12 +140,13 @@ async fn begin(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let length: u64 = needed(&headers, &UPLOAD_LENGTH, "the number of bytes to come")?;
-    let (owner, name) = (caller.name, file_name(&headers)?);
-    let new = NewUpload { length, owner, name };
+    let (owner, name, key) = (caller.name, file_name(&headers)?, idempotency_key(&headers)?);
+    let new = NewUpload { length, owner, name, key };
     let id = api.coordinator.upload_begin(new).await.map_err(ApiError::too_large)?;
     let location = header_value(&format!("/api/v1/uploads/{id}"))?;
-    let headers = AppendHeaders([(LOCATION, location), (UPLOAD_OFFSET, HeaderValue::from(0))]);
-    let view = UploadView { id, offset: 0, length };
+    let offset = api.coordinator.upload_state(id).await?.offset;
+    let headers = AppendHeaders([(LOCATION, location), (UPLOAD_OFFSET, HeaderValue::from(offset))]);
+    let view = UploadView { id, offset, length };
     Ok((CREATED, headers, axum::Json(view)).into_response())
 }
 
@@ -164,7 +174,7 @@ async fn append(
 ) -> Result<Response, ApiError> {
     check_owner(&api, &caller, id).await?;
     let kind = content_type(&headers);
-    if kind != UPLOAD_BODY {
+    if kind != UPLOAD_BODY && kind != BYTES {
         let message = format!("the body must be {UPLOAD_BODY}, not '{kind}'");
         return Err(ApiError::new(Kind::ContentType, Failure::permanent(message)));
     }

@@ -85,7 +85,8 @@ async fn receive(
     };
     let id = if begin.upload_id.is_empty() {
         let name = Some(begin.file_name).filter(|name| !name.is_empty());
-        let new = NewUpload { length: begin.length, owner: caller.name.clone(), name };
+        let owner = caller.name.clone();
+        let new = NewUpload { length: begin.length, owner, name, key: None };
         coordinator.upload_begin(new).await.map_err(|f| refusal(&f))?
     } else {
         let unknown = || upload_status(UploadError::Unknown);
@@ -216,6 +217,7 @@ impl TransferService for Transfer {
         tokio::spawn(async move {
             let mut before = None;
             while !closing.0.is_cancelled() {
+                let changed = coordinator.changed(LOOK_EVERY);
                 let seen = watched(&coordinator, job.id).await;
                 let (message, over) = match seen {
                     Ok((message, over)) => (message, over),
@@ -236,7 +238,7 @@ impl TransferService for Transfer {
                 tokio::select! {
                     () = answer.closed() => return,
                     () = closing.0.cancelled() => return,
-                    () = coordinator.stir(LOOK_EVERY) => {}
+                    () = changed => {}
                 }
             }
         });

@@ -3,6 +3,7 @@
 use axum::http::HeaderName;
 use reelmill_core::container::Container;
 use reelmill_core::error::{Failure, FailureClass};
+use reelmill_core::fleet::Outlook;
 use reelmill_core::id::{BlobId, JobId, TaskId};
 use reelmill_core::job::{Item, Job, JobState, Request};
 use reelmill_core::preset::Preset;
@@ -160,7 +161,7 @@ pub(crate) struct DryRun {
     /// The request with its preset spelt out.
     #[serde(flatten)]
     pub(crate) request: Request,
-    /// What it would cost; `null` without the source's facts.
+    /// What it would cost; `null` when nothing is known of the source.
     #[serde(default)]
     pub(crate) estimate: Option<EstimateView>,
 }
@@ -168,13 +169,18 @@ pub(crate) struct DryRun {
 /// A guess at what a job would cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct EstimateView {
-    /// Seconds of encoding, once it has begun.
+    /// Seconds of encoding, once it has begun, with all workers that can.
     pub(crate) seconds: f64,
     /// Bytes of the output.
     pub(crate) bytes: u64,
+    /// When its first piece would begin, and why not now.
+    pub(crate) outlook: Outlook,
+    /// What the worker is called that would take its first piece.
+    #[serde(default)]
+    pub(crate) worker: Option<String>,
     /// Workers that could do it now, the one with most slots first.
     pub(crate) workers: Vec<String>,
-    /// Jobs that are before it in the queue.
+    /// Jobs that are before it in the queue; 1000 stands for more.
     pub(crate) jobs_before: u64,
 }
 

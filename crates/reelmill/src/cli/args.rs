@@ -2,8 +2,8 @@
 
 use crate::client;
 use crate::client::args::{
-    CancelArgs, FetchArgs, KeysArgs, ListArgs, RetryArgs, StatusArgs, SubmitArgs, WhoArgs,
-    WorkersArgs,
+    CancelArgs, FetchArgs, KeysArgs, LimitArgs, ListArgs, RetryArgs, StatusArgs, SubmitArgs,
+    WhoArgs, WorkersArgs,
 };
 use clap::{Args, Parser, Subcommand};
 use reelmill_core::container::Container;
@@ -124,6 +124,13 @@ impl Common {
         Tools::find_in(cage, &ToolPaths::default()).await
     }
 
+    /// Takes the key from the variable that other programs of this kind read,
+    /// where no other is given. An empty one is none.
+    pub(crate) fn settle_key(&mut self, elsewhere: Option<String>) {
+        let some = |key: &String| !key.trim().is_empty();
+        self.api_key = self.api_key.take().filter(some).or(elsewhere.filter(some));
+    }
+
     /// The part that client commands need.
     pub(crate) fn client(&self) -> client::Common {
         client::Common {
@@ -175,6 +182,8 @@ pub(crate) enum Command {
     /// Take no more jobs and work off what is there; or let one worker end what
     /// it has.
     Drain(WhoArgs),
+    /// Give a worker at most so many tasks at once.
+    Limit(LimitArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
     /// Print the manual page.

@@ -240,7 +240,7 @@ impl One<'_> {
     async fn follow(&self, coordinator: &Coordinator, job: &Job) -> Result<Job, Ending> {
         let mut display = Display::new(self.common.json, self.common.quiet);
         loop {
-            let changed = coordinator.changed();
+            let changed = coordinator.changed(LOOK);
             let job = coordinator.find(&job.id.to_string()).await?;
             let view = coordinator.view(job).await?;
             display.show(&view);
@@ -253,7 +253,6 @@ impl One<'_> {
                 return Err(self.interrupted(&view));
             }
             tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
                 () = changed => {}
                 () = self.stop.drain.cancelled() => {}
             }

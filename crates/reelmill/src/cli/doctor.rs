@@ -4,9 +4,10 @@ use super::args::Common;
 use super::out;
 use crate::exit::{Ending, Exit};
 use crate::{farm, paths};
+use reelmill_core::error::Failure;
 use reelmill_media::capability::prove_encoders;
-use reelmill_media::sandbox::{Cage, Level};
-use reelmill_media::tools::{Tools, mkvmerge_version};
+use reelmill_media::sandbox::{Cage, Level, Wanted};
+use reelmill_media::tools::{ToolPaths, Tools, mkvmerge_version};
 use serde::Serialize;
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
@@ -39,12 +40,14 @@ impl Finding {
     }
 }
 
-/// Runs the command. Fails when FFmpeg or every encoder is missing.
+/// Runs the command. Fails when FFmpeg or every encoder is missing, or the
+/// sandbox is weaker than asked for.
 pub(crate) async fn run(common: &Common) -> Result<Exit, Ending> {
     let mut findings = Vec::new();
     let mut usable = false;
-    match common.tools().await {
-        Ok(tools) => usable = look_at_tools(&tools, &mut findings).await,
+    let sandbox = Cage::choose(common.sandbox.wanted()).await;
+    match find_tools(common).await {
+        Ok(tools) => usable = look_at_tools(&tools, &mut findings).await && sandbox.is_ok(),
         Err(failure) => {
             let advice = failure.advice.unwrap_or_default();
             findings.push(Finding::new("FFmpeg", false, format!("{}; {advice}", failure.message)));
@@ -53,7 +56,7 @@ pub(crate) async fn run(common: &Common) -> Result<Exit, Ending> {
     let mkvmerge = mkvmerge_version().await;
     let detail = mkvmerge.clone().unwrap_or_else(|| "not found (install mkvtoolnix)".into());
     findings.push(Finding::new("MKVToolNix", mkvmerge.is_some(), detail));
-    findings.push(look_at_sandbox(common).await);
+    findings.push(look_at_sandbox(sandbox));
     for (what, path) in [("scratch folder", paths::scratch()), ("state folder", paths::state())] {
         findings.push(look_at_folder(what, &path));
     }
@@ -74,6 +77,13 @@ pub(crate) async fn run(common: &Common) -> Result<Exit, Ending> {
     Ok(if usable { Exit::Done } else { Exit::Failed })
 }
 
+/// The tools, in the strongest sandbox there is: that it may be too weak for
+/// what is asked is a finding of its own.
+async fn find_tools(common: &Common) -> Result<Tools, Failure> {
+    let wanted = Wanted { lowest: Level::Limits, ..common.sandbox.wanted() };
+    Tools::find_in(Cage::choose(wanted).await?, &ToolPaths::default()).await
+}
+
 async fn look_at_tools(tools: &Tools, findings: &mut Vec<Finding>) -> bool {
     let place = tools.ffmpeg.display();
     findings.push(Finding::new("FFmpeg", true, format!("{} at {place}", tools.version)));
@@ -92,11 +102,14 @@ async fn look_at_tools(tools: &Tools, findings: &mut Vec<Finding>) -> bool {
     any
 }
 
-async fn look_at_sandbox(common: &Common) -> Finding {
-    match Cage::choose(common.sandbox.wanted()).await {
+fn look_at_sandbox(sandbox: Result<Cage, Failure>) -> Finding {
+    match sandbox {
         Ok(cage) if cage.level() > Level::Limits => Finding::new("sandbox", true, cage.line()),
         Ok(cage) => Finding::warning("sandbox", cage.line()),
-        Err(failure) => Finding::new("sandbox", false, failure.message),
+        Err(failure) => {
+            let advice = failure.advice.unwrap_or_default();
+            Finding::new("sandbox", false, format!("{}; {advice}", failure.message))
+        }
     }
 }
 

@@ -24,13 +24,14 @@ use tracing_subscriber::EnvFilter;
 
 /// Runs the program; the result is its exit code.
 pub(crate) fn run() -> u8 {
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage as u8 } else { Exit::Done as u8 };
         }
     };
+    cli.common.settle_key(std::env::var("DISTCONV_API_KEY").ok());
     start_log(&cli);
     let common = &cli.common;
     let (certificate, key) = (common.client_cert.as_deref(), common.client_key.as_deref());
@@ -122,6 +123,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Ending> {
             Ok(client::admin::queue(args, Turn::Resume, common.client()).await)
         }
         Command::Drain(args) => Ok(client::admin::queue(args, Turn::Drain, common.client()).await),
+        Command::Limit(args) => Ok(client::admin::limit(args, common.client()).await),
         Command::Workers(args) => Ok(client::commands::workers(args, common.client()).await),
     }
 }

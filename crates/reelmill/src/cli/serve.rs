@@ -41,8 +41,9 @@ pub(crate) async fn run(args: ServeArgs, common: &Common) -> Result<Exit, Ending
     let address = listener.local_addr().map_err(|e| Failure::io("listen", &e))?;
     let folder = args.state.clone().unwrap_or_else(paths::state);
     let coordinator = farm::open(&folder, terms).await?;
-    let mut auth = authentication(&coordinator, address, common).await?;
-    if tls_files.is_some_and(|files| files.worker_ca.is_some()) {
+    let certificates = tls_files.is_some_and(|files| files.worker_ca.is_some());
+    let mut auth = authentication(&coordinator, address, common, certificates).await?;
+    if certificates {
         auth = auth.with_worker_certificates();
     }
     let crew = Crew::muster(&coordinator, &tools, &folder, args.workers).await?;
@@ -122,17 +123,18 @@ async fn listen(address: &str) -> Result<TcpListener, Ending> {
     })
 }
 
-/// Open on a loopback address without a key; everywhere else keys are needed,
-/// and the first start makes them.
+/// Open on a loopback address without a key; everywhere else, and where workers
+/// must show `certificates`, keys are needed, and the first start makes them.
 async fn authentication(
     coordinator: &Arc<Coordinator>,
     address: SocketAddr,
     common: &Common,
+    certificates: bool,
 ) -> Result<Auth, Failure> {
     let store = coordinator.store().clone();
     let fixed = common.api_key.clone();
     let known = !store.key_list().await?.is_empty();
-    if fixed.is_none() && !known && address.ip().is_loopback() {
+    if fixed.is_none() && !known && address.ip().is_loopback() && !certificates {
         tracing::info!("no key configured: anyone on this machine may use this server");
         return Ok(Auth::Open);
     }

@@ -4,7 +4,7 @@ use super::args::{Common, WorkArgs};
 use super::signals::Stop;
 use crate::exit::{Ending, Exit};
 use crate::remote_source::RemoteSource;
-use crate::worker::{Gauge, HttpDepot, Scratch, Slot, Worker};
+use crate::worker::{HttpDepot, Scratch, Slot, Worker};
 use crate::{client, clock, farm, paths};
 use reelmill_core::error::Failure;
 use reelmill_core::id::SessionId;
@@ -45,7 +45,7 @@ pub(crate) async fn run(args: WorkArgs, common: &Common) -> Result<Exit, Ending>
         name,
         encoders,
         scratch: scratch.path().to_owned(),
-        gauge: Gauge::default(),
+        gauge: Arc::default(),
     });
     let slots = vec![Slot::Encode; args.slots.unwrap_or_else(farm::cores) as usize];
     worker

@@ -1,16 +1,17 @@
 //! The commands for a server's operator: keys, and what the queue does.
 
 use super::Common;
-use super::args::{KeysArgs, KeysCommand, WhoArgs};
+use super::args::{KeysArgs, KeysCommand, LimitArgs, WhoArgs};
 use super::commands::{conclude, or_interrupted};
 use super::render::clean;
 use crate::api::wire::Page;
-use crate::api::{EnrolRequest, KeyRequest, KeyView, NewKey};
+use crate::api::{EnrolRequest, KeyRequest, KeyView, LimitRequest, NewKey};
 use crate::cli::out;
 use crate::coordinator::WorkerView;
 use crate::exit::{Ending, Exit};
 use crate::servers::{CallError, Servers};
 use reelmill_core::error::Failure;
+use reelmill_core::id::WorkerId;
 use reelmill_store::KeyRole;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -138,7 +139,42 @@ pub(crate) async fn queue(args: WhoArgs, turn: Turn, common: Common) -> u8 {
     conclude(or_interrupted(work).await, &common)
 }
 
+/// `reelmill limit`: its exit code.
+pub(crate) async fn limit(args: LimitArgs, common: Common) -> u8 {
+    let work = async {
+        let servers = servers(&common)?;
+        let id = find_worker(&servers, &args.worker).await?;
+        let body = LimitRequest { limit: args.limit.0 };
+        let make = |http: &reqwest::Client, url| http.put(url).json(&body).timeout(ANSWER_TIME);
+        let path = format!("/api/v1/workers/{id}/limit");
+        let answer: Value = servers.json(&path, make).await.map_err(failed)?;
+        if common.json {
+            out::json(&answer);
+        } else if !common.quiet {
+            let limit = match args.limit.0 {
+                Some(limit) => format!("at most {limit} tasks at once"),
+                None => "as many tasks as it has slots".to_owned(),
+            };
+            out::line(&format!("{}: {limit}", clean(&args.worker)));
+        }
+        Ok(Exit::Done)
+    };
+    conclude(or_interrupted(work).await, &common)
+}
+
 async fn one_worker(servers: &Servers, worker: &str, turn: Turn) -> Result<Value, Ending> {
+    let id = find_worker(servers, worker).await?;
+    let word = match turn {
+        Turn::Pause => "pause",
+        Turn::Resume => "resume",
+        Turn::Drain => "drain",
+    };
+    let make = |http: &reqwest::Client, url| http.post(url).timeout(ANSWER_TIME);
+    servers.json(&format!("/api/v1/workers/{id}/{word}"), make).await.map_err(failed)
+}
+
+/// The id of the one worker that is called `worker`, or has that id.
+async fn find_worker(servers: &Servers, worker: &str) -> Result<WorkerId, Ending> {
     let make = |http: &reqwest::Client, url| http.get(url).timeout(ANSWER_TIME);
     let all: Page<WorkerView> = servers.json("/api/v1/workers", make).await.map_err(failed)?;
     let is_it = |view: &&WorkerView| {
@@ -151,14 +187,7 @@ async fn one_worker(servers: &Servers, worker: &str, turn: Turn) -> Result<Value
             Failure::permanent(message).advise("'reelmill workers --json' shows their ids");
         return Err(Ending { exit: Exit::Failed, failure });
     };
-    let word = match turn {
-        Turn::Pause => "pause",
-        Turn::Resume => "resume",
-        Turn::Drain => "drain",
-    };
-    let make = |http: &reqwest::Client, url| http.post(url).timeout(ANSWER_TIME);
-    let path = format!("/api/v1/workers/{}/{word}", view.record.facts.id);
-    servers.json(&path, make).await.map_err(failed)
+    Ok(view.record.facts.id)
 }
 
 /// A worker's own key for an enrolment token.

@@ -46,6 +46,10 @@ pub(crate) struct SubmitArgs {
     /// What to call the job; the file's name when not given.
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// Only tell whether it would be taken, what it would come to and who would
+    /// do it; nothing is sent.
+    #[arg(long, conflicts_with = "wait")]
+    pub(crate) dry_run: bool,
     /// Wait until the job has ended, showing its progress.
     #[arg(long)]
     pub(crate) wait: bool,
@@ -185,6 +189,30 @@ pub(crate) struct WhoArgs {
     /// Only this worker, by its id or name; the whole queue when not given.
     #[arg(long, value_name = "WORKER")]
     pub(crate) worker: Option<String>,
+}
+
+/// `reelmill limit`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LimitArgs {
+    /// The worker, by its id or name.
+    pub(crate) worker: String,
+    /// Tasks that it may have at once, or 'none' for as many as it has slots.
+    #[arg(value_name = "N|none", value_parser = limit)]
+    pub(crate) limit: Limit,
+}
+
+/// How many tasks a worker may have at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit(pub(crate) Option<u32>);
+
+fn limit(text: &str) -> Result<Limit, String> {
+    match text {
+        "none" => Ok(Limit(None)),
+        number => match number.parse() {
+            Ok(number @ 0..=1024) => Ok(Limit(Some(number))),
+            _ => Err("a limit is a number from 0 to 1024, or 'none'".to_owned()),
+        },
+    }
 }
 
 /// `reelmill workers`.

@@ -3,12 +3,14 @@
 use super::Common;
 use crate::api::error::Answer;
 use crate::api::wire::{
-    FinishRequest, IDEMPOTENCY_KEY, JobRequest, Page, UPLOAD_BODY, UPLOAD_LENGTH, UPLOAD_OFFSET,
-    UploadView,
+    DryRun, FinishRequest, IDEMPOTENCY_KEY, JobRequest, Page, UPLOAD_BODY, UPLOAD_LENGTH,
+    UPLOAD_METADATA, UPLOAD_OFFSET, UploadView,
 };
 use crate::coordinator::{JobView, WorkerView};
 use crate::exit::{Ending, Exit};
 use crate::servers::{CallError, Patience, Servers};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::id::{BlobId, JobId};
@@ -92,10 +94,21 @@ impl Client {
         Self::new(&common.servers, common.api_key.as_deref()).map_err(Ending::usage)
     }
 
-    /// Begins an upload of `length` bytes.
-    pub(crate) async fn upload_begin(&self, length: u64) -> Result<UploadView, CallError> {
+    /// Begins an upload of `length` bytes of a file called `name`; the same `key`
+    /// never begins a second one.
+    pub(crate) async fn upload_begin(
+        &self,
+        length: u64,
+        name: &str,
+        key: &str,
+    ) -> Result<UploadView, CallError> {
+        let metadata = format!("filename {}", STANDARD.encode(name));
         let make = |http: &reqwest::Client, url| {
-            http.post(url).header(UPLOAD_LENGTH, length).timeout(ANSWER_TIME)
+            http.post(url)
+                .header(UPLOAD_LENGTH, length)
+                .header(UPLOAD_METADATA, &metadata)
+                .header(IDEMPOTENCY_KEY, key)
+                .timeout(ANSWER_TIME)
         };
         self.servers.json("/api/v1/uploads", make).await
     }
@@ -160,11 +173,11 @@ impl Client {
         }
     }
 
-    /// Asks whether a request could be met, before anything is uploaded for it.
-    pub(crate) async fn check(&self, request: &JobRequest) -> Result<(), ClientError> {
+    /// Asks whether a request could be met and what it would come to, before
+    /// anything is uploaded for it.
+    pub(crate) async fn check(&self, request: &JobRequest) -> Result<DryRun, ClientError> {
         let make = |http: &reqwest::Client, url| http.post(url).json(request).timeout(ANSWER_TIME);
-        self.servers.send("/api/v1/jobs?dry_run=true", make).await?;
-        Ok(())
+        Ok(self.servers.json("/api/v1/jobs?dry_run=true", make).await?)
     }
 
     /// A job, by its id or the beginning of it.

@@ -8,10 +8,10 @@ use super::calls::{Client, ClientError};
 use super::display::{Display, Transfer, submitted};
 use super::upload::UnderWay;
 use super::{download, render, upload};
-use crate::api::wire::{JobRequest, SourceRequest, output_name};
+use crate::api::wire::{DryRun, JobRequest, SourceFacts, SourceRequest, output_name};
 use crate::cli::out;
 use crate::clock;
-use crate::coordinator::JobView;
+use crate::coordinator::{Film, JobView};
 use crate::exit::{Ending, Exit};
 use crate::servers::Patience;
 use reelmill_core::error::{Failure, FailureClass};
@@ -174,10 +174,17 @@ async fn submit_and_wait(
     }
     let mut request = request(args, name);
     upload::check(&args.file)?;
+    if args.dry_run {
+        request.facts = facts(&args.file);
+        let told = client.check(&request).await.map_err(or_usage)?;
+        tell_dry_run(&request.name, &told, common);
+        return Ok(Exit::Done);
+    }
     client.check(&request).await.map_err(or_usage)?;
     let transfer = Transfer::new(common, "uploading", "uploading");
     let told = |done, total| transfer.show(done, total);
-    let blob = upload::send(&client, &args.file, under_way, &told).await.map_err(or_refused)?;
+    let blob = upload::send(&client, &args.file, &request.name, under_way, &told).await;
+    let blob = blob.map_err(or_refused)?;
     drop(transfer);
     request.source = SourceRequest::Upload(blob.id);
     let key = args.idempotency_key.clone().unwrap_or_else(|| clock::fresh().to_string());
@@ -193,6 +200,22 @@ async fn submit_and_wait(
         return Ok(Exit::Done);
     }
     ended(&job, common)
+}
+
+/// What the headers of the file tell a server that has not got it.
+fn facts(path: &Path) -> Option<SourceFacts> {
+    let name = path.file_name()?.to_string_lossy();
+    let film = Film::look(std::fs::File::open(path).ok()?, &name)?;
+    let ((width, height), duration_seconds) = (film.size, film.seconds);
+    Some(SourceFacts { duration_seconds, width, height, fps: film.fps, bytes: film.bytes })
+}
+
+fn tell_dry_run(name: &str, told: &DryRun, common: &Common) {
+    if common.json {
+        out::json(told);
+    } else if !common.quiet {
+        render::dry_run(name, told).iter().for_each(|line| out::line(line));
+    }
 }
 
 /// What is asked for; the source is not there yet.

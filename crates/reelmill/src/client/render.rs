@@ -1,10 +1,12 @@
 //! What people see of jobs and workers: tables and descriptions.
 
+use crate::api::wire::DryRun;
 use crate::cli::out::{bytes, seconds};
 use crate::clock;
 use crate::coordinator::{ChunkView, JobView, WorkerView};
 use reelmill_core::error::Failure;
-use reelmill_core::job::{Job, JobState, Phase, Source};
+use reelmill_core::fleet::Waits;
+use reelmill_core::job::{Job, Phase, Source};
 use reelmill_core::task::TaskState;
 use reelmill_core::time::Timestamp;
 use reelmill_store::HistoryEntry;
@@ -33,7 +35,7 @@ pub(super) fn jobs(jobs: &[Job]) -> Vec<String> {
 /// A list of workers, one a line, with a heading.
 pub(super) fn workers(workers: &[WorkerView]) -> Vec<String> {
     let heading =
-        ["NAME", "STATE", "BUSY", "SEEN", "VERSION", "ENCODERS"].map(str::to_owned).to_vec();
+        ["NAME", "STATE", "BUSY", "SPARE", "SEEN", "VERSION", "ENCODERS"].map(str::to_owned);
     let now = clock::now();
     let row = |worker: &WorkerView| {
         let record = &worker.record;
@@ -47,13 +49,17 @@ pub(super) fn workers(workers: &[WorkerView]) -> Vec<String> {
         vec![
             clean(&record.name),
             state.to_owned(),
-            format!("{}/{}", worker.busy, record.slots),
+            match record.limit {
+                Some(limit) => format!("{}/{} (at most {limit})", worker.busy, record.slots),
+                None => format!("{}/{}", worker.busy, record.slots),
+            },
+            worker.score.map(|score| format!("{:.0} %", score * 100.0)).unwrap_or_default(),
             format!("{} ago", age(record.seen, now)),
             clean(&record.version),
             encoders.collect::<Vec<_>>().join(" "),
         ]
     };
-    table(&std::iter::once(heading).chain(workers.iter().map(row)).collect::<Vec<_>>())
+    table(&std::iter::once(heading.to_vec()).chain(workers.iter().map(row)).collect::<Vec<_>>())
 }
 
 /// All there is to say about a job.
@@ -81,10 +87,42 @@ pub(super) fn job(view: &JobView) -> Vec<String> {
         lines.push(format!("note      encoded in one piece: {}", clean(reason)));
     }
     lines.extend(view.notes.iter().map(|note| format!("note      {}", clean(note))));
+    if let [only] = view.chunks.as_slice() {
+        lines.extend(outlook(only).map(|text| format!("waits     {text}")));
+    }
     if view.chunks.len() > 1 {
         lines.extend(chunks(&view.chunks).into_iter().map(|line| format!("  {line}")));
     }
     lines.extend(job.failure.iter().flat_map(failure));
+    lines
+}
+
+/// What a request that was only tried would come to.
+pub(super) fn dry_run(name: &str, told: &DryRun) -> Vec<String> {
+    let request = &told.request;
+    let mut lines = vec![
+        format!("name      {}", clean(name)),
+        format!("preset    {} to {}", clean(&request.preset_name), request.container),
+        "nothing was sent; it would be taken".to_owned(),
+    ];
+    let Some(estimate) = &told.estimate else {
+        lines.push("estimate  none: the file's headers do not tell enough".to_owned());
+        return lines;
+    };
+    let time = seconds(estimate.seconds.round());
+    lines.push(format!("estimate  {time} of encoding, {} of output", bytes(estimate.bytes)));
+    let (outlook, before) = (&estimate.outlook, estimate.jobs_before);
+    let place = match (&estimate.worker, outlook.starts_in) {
+        (Some(worker), Some(wait)) if wait >= 1.0 => {
+            format!("{}; goes to {} in {}", outlook.why, clean(worker), seconds(wait))
+        }
+        (Some(worker), _) => format!("{}; goes to {}", outlook.why, clean(worker)),
+        (None, _) => outlook.why.to_string(),
+    };
+    lines.push(format!("waits     {place}; {before} jobs before it"));
+    if !estimate.workers.is_empty() {
+        lines.push(format!("workers   {}", clean(&estimate.workers.join(", "))));
+    }
     lines
 }
 
@@ -100,11 +138,23 @@ fn failure(failure: &Failure) -> Vec<String> {
 
 /// The state of a job and what it is at.
 pub(super) fn state(view: &JobView) -> String {
-    match view.phase {
-        Some(phase) => format!("{}, {}", view.job.state.label(), phase_word(phase)),
-        None if view.job.state == JobState::Queued => "queued".to_owned(),
-        None => view.job.state.label().to_owned(),
+    let label = view.job.state.label();
+    let state = match view.phase {
+        Some(phase) => format!("{label}, {}", phase_word(phase)),
+        None => label.to_owned(),
+    };
+    match stuck(view) {
+        Some(why) => format!("{state} ({why})"),
+        None => state,
     }
+}
+
+/// Why nothing of a job runs though it could, when that will not pass by itself
+/// soon.
+fn stuck(view: &JobView) -> Option<&Waits> {
+    let works = view.chunks.iter().any(|chunk| chunk.state == TaskState::Leased);
+    let mut reasons = view.chunks.iter().filter_map(|chunk| Some(&chunk.outlook.as_ref()?.why));
+    reasons.find(|why| !works && matches!(why, Waits::Nobody | Waits::Pause))
 }
 
 /// The word for a phase.
@@ -174,7 +224,7 @@ fn chunks(chunks: &[ChunkView]) -> Vec<String> {
             task_word(first.state).to_owned(),
             clean(first.worker.as_deref().unwrap_or_default()),
             frames,
-            trouble(first),
+            remark(first, alike > 1),
         ]);
     }
     table(&rows)
@@ -189,6 +239,29 @@ fn alike(one: &ChunkView, other: &ChunkView) -> bool {
     };
     one.task == other.task
         || (plain(one) && plain(other) && (one.kind, one.state) == (other.kind, other.state))
+}
+
+/// What is special about a piece, and why it waits; of `several` alike, the
+/// first is meant.
+fn remark(chunk: &ChunkView, several: bool) -> String {
+    let trouble = trouble(chunk);
+    let waits = chunk.outlook.as_ref().filter(|outlook| outlook.why != Waits::Stage);
+    let waits = waits.and_then(|_| outlook(chunk));
+    let waits = waits.map(|text| if several { format!("the first: {text}") } else { text });
+    let words = [Some(trouble).filter(|text| !text.is_empty()), waits];
+    words.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// Why a piece waits, and who will take it when.
+fn outlook(chunk: &ChunkView) -> Option<String> {
+    let outlook = chunk.outlook.as_ref()?;
+    let why = outlook.why.to_string();
+    let Some(name) = &chunk.goes_to else { return Some(why) };
+    let name = clean(name);
+    Some(match outlook.starts_in {
+        Some(wait) if wait >= 1.0 => format!("{why}; goes to {name} in {}", seconds(wait)),
+        _ => format!("{why}; goes to {name}"),
+    })
 }
 
 fn trouble(chunk: &ChunkView) -> String {
@@ -272,6 +345,7 @@ pub(super) fn entry(entry: &HistoryEntry) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use reelmill_core::fleet::Outlook;
     use reelmill_core::task::TaskKind;
 
     fn chunk(task: u32, state: TaskState) -> ChunkView {
@@ -288,7 +362,12 @@ mod tests {
             failure: None,
             rival: None,
             outlook: None,
+            goes_to: None,
         }
+    }
+
+    fn waits(why: Waits, starts_in: Option<f64>) -> Outlook {
+        Outlook { why, worker: None, starts_in, takes: None }
     }
 
     #[test]
@@ -303,6 +382,20 @@ mod tests {
         };
         list.push(failed);
         list.extend((7..=9).map(|n| chunk(n, TaskState::Ready)));
+        let behind = Waits::Behind { tasks: 3 };
+        list[6].outlook = Some(waits(behind, Some(41.5)));
+        list[6].goes_to = Some("anna".into());
+        list.push(ChunkView {
+            outlook: Some(waits(Waits::Next, Some(0.0))),
+            goes_to: Some("b\u{7}".into()),
+            failed_attempts: 1,
+            ..chunk(10, TaskState::Ready)
+        });
+        list.push(ChunkView {
+            outlook: Some(waits(Waits::Stage, None)),
+            kind: TaskKind::Finish,
+            ..chunk(11, TaskState::Waiting)
+        });
         insta::assert_snapshot!(chunks(&list).join("\n"));
     }
 

@@ -3,6 +3,7 @@
 
 use super::calls::{Client, ClientError, PATIENCE};
 use crate::api::error::Answer;
+use crate::clock;
 use crate::servers::{CallError, Patience};
 use bytes::Bytes;
 use reelmill_core::error::Failure;
@@ -65,7 +66,8 @@ impl From<CallError> for Trouble {
     }
 }
 
-/// Sends the file at `path`; `told` hears how many bytes of how many are there.
+/// Sends the file at `path`, which the server is told is called `name`; `told`
+/// hears how many bytes of how many are there.
 ///
 /// # Errors
 /// When the file cannot be read or changes meanwhile, or the server refuses it
@@ -73,13 +75,14 @@ impl From<CallError> for Trouble {
 pub(crate) async fn send(
     client: &Client,
     path: &Path,
+    name: &str,
     under_way: &UnderWay,
     told: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<BlobRef, ClientError> {
     let mut last = Failure::transient("the upload did not begin");
     for _ in 0..MAX_STARTS {
         let mut file = Source::open(path)?;
-        let sent = send_once(client, &mut file, under_way, told).await;
+        let sent = send_once(client, &mut file, name, under_way, told).await;
         under_way.set(None);
         match sent {
             Ok(blob) => return Ok(blob),
@@ -102,13 +105,22 @@ pub(crate) fn check(path: &Path) -> Result<(), ClientError> {
 async fn send_once(
     client: &Client,
     file: &mut Source,
+    name: &str,
     under_way: &UnderWay,
     told: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<BlobRef, Trouble> {
     let length = file.length;
-    let id = client.upload_begin(length).await?.id;
-    under_way.set(Some(id));
     let mut patience = Patience::new(PATIENCE);
+    let key = clock::fresh().to_string();
+    let id = loop {
+        match client.upload_begin(length, name, &key).await {
+            Ok(begun) => break begun.id,
+            Err(error) if error.passes() && patience.wait().await => {}
+            Err(error) => return Err(error.into()),
+        }
+    };
+    under_way.set(Some(id));
+    patience.renew();
     let mut at = 0;
     while at < length {
         told(at, length);

@@ -76,9 +76,14 @@ impl TaskSource for Coordinator {
         {
             let (progress, rate) = (renewal.progress, renewal.rate);
             self.live.insert(renewal.task, Running { progress, rate, ..known });
+            self.hear_load(renewal);
             return Ok(Standing::Held);
         }
-        self.renew_stored(renewal).await.map_err(away)
+        let standing = self.renew_stored(renewal).await.map_err(away)?;
+        if standing == Standing::Held {
+            self.hear_load(renewal);
+        }
+        Ok(standing)
     }
 
     async fn report(&self, done: &Done) -> Result<Standing, SourceError> {
@@ -133,6 +138,16 @@ impl Coordinator {
                 () = stop.cancelled() => {}
                 _ = tokio::time::timeout(left.min(POLL), bell) => {}
             }
+        }
+    }
+
+    /// Notes what the machine of the lease's holder is at: a worker that encodes
+    /// for hours asks for nothing meanwhile.
+    fn hear_load(&self, renewal: &Renewal) {
+        if let Some(load) = renewal.load
+            && let Some(holder) = self.live.get(renewal.task, renewal.proof)
+        {
+            self.fleet.load(holder.worker, load);
         }
     }
 

@@ -93,7 +93,7 @@ impl Coordinator {
         }
     }
 
-    fn open_library(&self, root: &str, path: &str) -> Result<File, Failure> {
+    pub(super) fn open_library(&self, root: &str, path: &str) -> Result<File, Failure> {
         let Some(folder) = self.settings.service.libraries.get(root) else {
             return Err(Failure::permanent(format!("this server has no library '{root}'"))
                 .advise("name one of its configuration's [libraries]"));
@@ -145,7 +145,7 @@ impl Coordinator {
         if length.is_some_and(|length| length > self.settings.max_upload) {
             return Err(self.too_large());
         }
-        self.check_space(length.unwrap_or(0)).await?;
+        self.admit(job, length.unwrap_or(0)).await?;
         let cut = |error: reqwest::Error| {
             Failure::transient(format!(
                 "{} broke off: {}",
@@ -171,7 +171,7 @@ impl Coordinator {
         if before.len() > self.settings.max_upload {
             return Err(self.too_large());
         }
-        self.check_space(before.len()).await?;
+        self.admit(job, before.len()).await?;
         let name = path.to_owned();
         let reader = tokio::fs::File::from_std(file);
         let pieces = futures::stream::unfold((reader, name.clone()), |(mut reader, name)| async {
@@ -198,6 +198,12 @@ impl Coordinator {
         Err(Failure::transient(format!("{name} changed while it was read")))
     }
 
+    /// Whether `bytes` of a job's source may be kept here.
+    async fn admit(&self, job: &Job, bytes: u64) -> Result<(), Failure> {
+        self.check_quota(job.owner.as_deref(), bytes).await?;
+        self.check_space(bytes).await
+    }
+
     fn too_large(&self) -> Failure {
         let most = self.settings.max_upload;
         Failure::input(format!("the source has more than the {most} bytes that this server takes"))
@@ -221,6 +227,7 @@ impl Coordinator {
             }
             if bytes - looked > LOOK_EVERY {
                 looked = bytes;
+                self.check_quota(job.owner.as_deref(), bytes).await?;
                 self.check_space(0).await?;
             }
         }

@@ -1,8 +1,8 @@
 //! The workers as the coordinator knows them between their words: what they can
 //! do, how fast they are, what they are at, and who waits for work.
 
-use super::Coordinator;
 use super::live::Running;
+use super::{Coordinator, WorkerView};
 use crate::clock;
 use crate::task_source::Ask;
 use reelmill_core::encoder::VideoEncoder;
@@ -23,14 +23,14 @@ const REMEMBERED: usize = 64;
 
 /// A worker as it was last heard of.
 #[derive(Debug, Clone)]
-struct Known {
-    facts: WorkerFacts,
+pub(super) struct Known {
+    pub(super) facts: WorkerFacts,
     session: SessionId,
-    slots: u32,
-    limit: Option<u32>,
-    state: WorkerState,
-    speeds: Speeds,
-    load: Option<Load>,
+    pub(super) slots: u32,
+    pub(super) limit: Option<u32>,
+    pub(super) state: WorkerState,
+    pub(super) speeds: Speeds,
+    pub(super) load: Option<Load>,
     /// Claims that wait now, by what they may take.
     waiting: Vec<WorkerFacts>,
     answered: VecDeque<LeaseId>,
@@ -49,7 +49,7 @@ impl Known {
 pub(super) struct Fleet(Mutex<BTreeMap<WorkerId, Known>>);
 
 impl Fleet {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<WorkerId, Known>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<WorkerId, Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -96,6 +96,21 @@ impl Fleet {
         if let Some(known) = self.lock().get_mut(&worker) {
             known.state = state;
         }
+    }
+
+    /// Where a worker stands, if it is known.
+    pub(super) fn state_of(&self, worker: WorkerId) -> Option<WorkerState> {
+        self.lock().get(&worker).map(|known| known.state)
+    }
+
+    /// Slots of all workers that have proven `encoder` and work.
+    pub(super) fn slots_for(&self, encoder: VideoEncoder) -> u32 {
+        let able = |known: &&Known| {
+            known.state == WorkerState::Active
+                && known.facts.encodes
+                && known.facts.fingerprint(encoder).is_some()
+        };
+        self.lock().values().filter(able).map(|known| known.slots).sum()
     }
 
     /// What its machine is at.
@@ -267,28 +282,28 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Gives a worker at most `limit` tasks at once; `None` lifts that.
-    /// `false` when it is not known.
+    /// Gives a worker at most `limit` tasks at once; `None` lifts that. `None`
+    /// when it is not known, or gone.
     ///
     /// # Errors
     /// When the store fails.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no interface offers it yet"))]
     pub(crate) async fn limit_worker(
         &self,
         worker: WorkerId,
         limit: Option<u32>,
-    ) -> Result<bool, Failure> {
-        let Some(record) = self.store.worker_get(worker).await? else { return Ok(false) };
+    ) -> Result<Option<WorkerView>, Failure> {
+        let Some(record) = self.store.worker_get(worker).await? else { return Ok(None) };
         let record = WorkerRecord { limit, ..record };
         self.store.worker_put(&record).await?;
         self.fleet.note(&record);
         self.bell.notify_waiters();
-        Ok(true)
+        let all = self.workers().await?;
+        Ok(all.into_iter().find(|view| view.record.facts.id == worker))
     }
 }
 
 /// The seats of all workers: those that wait, and those that will be free.
-fn others<'a>(
+pub(super) fn others<'a>(
     fleet: &'a BTreeMap<WorkerId, Known>,
     running: &[(TaskId, Running)],
 ) -> Vec<Seat<'a>> {

@@ -7,6 +7,7 @@ use reelmill_core::error::Failure;
 use reelmill_core::id::{BlobId, WorkerId};
 use reelmill_core::job::{Job, JobState, Source};
 use reelmill_core::task::TaskEvent;
+use reelmill_core::time::Timestamp;
 use reelmill_store::{BlobRole, JobFilter, WorkerState};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,9 @@ const AWAY: i64 = 5_000_000;
 /// Microseconds by which the wall clock must move against the steady one to
 /// have been set: more than correcting it slowly moves it.
 const SET: i64 = 2_000_000;
+
+/// Microseconds by which a clock may have gone back between an upload and its job.
+const CLOCKS_DIFFER: i64 = 3600 * 1_000_000;
 
 /// Sweeps between two rounds of throwing away.
 const SWEEPS_PER_TIDY: u32 = 600;
@@ -60,6 +64,12 @@ impl Coordinator {
     async fn adopt_sources(&self) -> Result<(), Failure> {
         let states = vec![JobState::Queued, JobState::Running];
         let mut filter = JobFilter { states, limit: 200, ..JobFilter::default() };
+        if !mutant::leaves_out("finished-chunks-kept") {
+            // Only a job that is younger than an upload without job can have it.
+            let loose = self.store.blobs_unreferenced(Timestamp(i64::MAX), 1).await?;
+            let Some(oldest) = loose.first() else { return Ok(()) };
+            filter.since = Some(oldest.created.plus_micros(-CLOCKS_DIFFER));
+        }
         loop {
             let page = self.jobs(&filter).await?;
             let Some(last) = page.last() else { return Ok(()) };
@@ -257,7 +267,9 @@ impl Coordinator {
             JobState::Rejected,
             JobState::Skipped,
         ];
-        let mut filter = JobFilter { states, limit: 200, ..JobFilter::default() };
+        // What ended long ago was accepted before that: nobody looks at the rest.
+        let until = Some(now.plus_micros(self.settings.retention.saturating_neg()));
+        let mut filter = JobFilter { states, until, limit: 200, ..JobFilter::default() };
         loop {
             let page = self.jobs(&filter).await?;
             let Some(last) = page.last() else { return Ok(()) };

@@ -5,6 +5,7 @@ mod dispatch;
 mod engines;
 mod fetch;
 mod fleet;
+mod forecast;
 mod hooks;
 mod judge;
 mod live;
@@ -18,6 +19,7 @@ mod uploads;
 mod view;
 
 pub(crate) use engines::{EngineView, Heartbeat};
+pub(crate) use forecast::{Film, Forecast};
 pub(crate) use hooks::NewWebhook;
 #[cfg(test)]
 pub(crate) use hooks::sign;
@@ -141,14 +143,13 @@ impl Coordinator {
         self.outside.as_ref().map_err(Clone::clone)
     }
 
-    /// Waits until something may have changed, at most for `time`.
-    pub(crate) async fn stir(&self, time: Duration) {
-        let _ = tokio::time::timeout(time, self.bell.notified()).await;
-    }
-
-    /// Returns once a task or job has changed after this call.
-    pub(crate) fn changed(&self) -> impl Future<Output = ()> {
-        self.bell.notified()
+    /// Ends once a task or job has changed after this call, and after `most` in
+    /// any case. Begun before a look at the store, it misses no change.
+    pub(crate) fn changed(&self, most: Duration) -> impl Future<Output = ()> {
+        let rung = self.bell.notified();
+        async move {
+            let _ = tokio::time::timeout(most, rung).await;
+        }
     }
 
     /// How it behaves.

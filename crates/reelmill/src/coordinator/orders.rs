@@ -9,7 +9,7 @@ use reelmill_core::lease::LeaseProof;
 use reelmill_core::plan::{Plan, PlanLimits};
 use reelmill_core::schedule::Candidate;
 use reelmill_core::task::{Task, TaskKind, TaskResult};
-use reelmill_store::{Applied, WorkerState};
+use reelmill_store::Applied;
 use std::sync::Arc;
 
 /// Waiting tasks looked at to tell how busy the farm is.
@@ -56,14 +56,7 @@ impl Coordinator {
 
     /// What the farm can offer a job that is planned now.
     async fn limits(&self, job: &Job) -> Result<PlanLimits, Failure> {
-        let encoder = job.request.preset.video.encoder;
-        let workers = self.store.worker_list().await?;
-        let slots = workers
-            .iter()
-            .filter(|worker| worker.state == WorkerState::Active && worker.facts.encodes)
-            .filter(|worker| worker.facts.fingerprint(encoder).is_some())
-            .map(|worker| worker.slots)
-            .sum();
+        let slots = self.fleet.slots_for(job.request.preset.video.encoder);
         let ready = self.store.tasks_ready(clock::now(), LOOK_AHEAD).await?;
         let others = |task: &&Candidate| {
             task.task.job != job.id && !task.kind.is_house_work() && task.priority >= job.priority

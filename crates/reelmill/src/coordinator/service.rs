@@ -88,10 +88,11 @@ impl Coordinator {
         if self.queue_state().await? == QueueState::Paused {
             return Ok(false);
         }
-        let record = self.store.worker_get(worker).await?;
-        Ok(record.is_none_or(|record| {
-            !matches!(record.state, WorkerState::Paused | WorkerState::Draining)
-        }))
+        let state = match self.fleet.state_of(worker) {
+            Some(state) => Some(state),
+            None => self.store.worker_get(worker).await?.map(|record| record.state),
+        };
+        Ok(!matches!(state, Some(WorkerState::Paused | WorkerState::Draining)))
     }
 
     /// Does the outer face's work until `stop`.

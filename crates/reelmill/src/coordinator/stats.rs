@@ -87,10 +87,8 @@ impl Coordinator {
             slots += u64::from(worker.record.slots);
             slots_busy += worker.busy as u64;
         }
-        let filter =
-            JobFilter { states: vec![JobState::Queued], limit: 1000, ..JobFilter::default() };
-        let queued = self.jobs(&filter).await?;
-        let oldest = queued.last().map(|job| now.since(job.created) as f64 / 1e6);
+        let oldest = self.store.job_oldest(JobState::Queued).await?;
+        let oldest = oldest.map(|created| now.since(created) as f64 / 1e6);
         Ok(Stats {
             queue: self.queue_state().await?,
             jobs,

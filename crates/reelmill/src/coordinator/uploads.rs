@@ -81,6 +81,8 @@ pub(crate) struct NewUpload {
     pub(crate) owner: Option<String>,
     /// What the file is called where it comes from.
     pub(crate) name: Option<String>,
+    /// Names the request, so that a repeated one begins no second upload.
+    pub(crate) key: Option<String>,
 }
 
 /// What is kept of an upload until a job has it.
@@ -91,6 +93,9 @@ struct Kept {
     /// All bytes are here.
     #[serde(default)]
     finished: bool,
+    /// The name of the request that began it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
 }
 
 /// Where what is kept of all uploads begins.
@@ -102,7 +107,7 @@ fn meta_key(id: BlobId) -> String {
 
 fn read_kept(text: &str) -> Option<Kept> {
     // Before there were owners, only the length was kept.
-    let old = || Some(Kept { length: text.parse().ok()?, owner: None, finished: false });
+    let old = || Some(Kept { length: text.parse().ok()?, owner: None, finished: false, key: None });
     serde_json::from_str(text).ok().or_else(old)
 }
 
@@ -127,12 +132,31 @@ impl Coordinator {
         }
         // Two that come at once must not be promised the same space.
         let _one_at_a_time = self.promising.lock().await;
+        if let Some(begun) = self.begun_before(&new).await? {
+            return Ok(begun);
+        }
         self.check_quota(new.owner.as_deref(), length).await?;
         self.check_space(length).await?;
         let id = BlobId(clock::fresh());
-        self.keep_upload(id, &Kept { length, owner: new.owner, finished: false }).await?;
+        let NewUpload { owner, key, .. } = new;
+        self.keep_upload(id, &Kept { length, owner, finished: false, key }).await?;
         self.blobs.upload(id).await?.sync().await?;
         Ok(id)
+    }
+
+    /// The upload that this very request began: its answer was lost.
+    async fn begun_before(&self, new: &NewUpload) -> Result<Option<BlobId>, Failure> {
+        let Some(key) = &new.key else { return Ok(None) };
+        let all = self.uploads_kept().await?.into_iter();
+        let mut same =
+            all.filter(|(_, kept)| kept.key.as_ref() == Some(key) && kept.owner == new.owner);
+        match same.next() {
+            Some((_, kept)) if kept.length != new.length => {
+                Err(Failure::input("that Idempotency-Key was used for another upload")
+                    .advise("take a new key for a new upload"))
+            }
+            found => Ok(found.map(|(id, _)| id)),
+        }
     }
 
     async fn keep_upload(&self, id: BlobId, kept: &Kept) -> Result<(), Failure> {
@@ -189,7 +213,15 @@ impl Coordinator {
             .advise(format!("it takes: {}", accept.join(", "))))
     }
 
-    async fn check_quota(&self, owner: Option<&str>, wanted: u64) -> Result<(), Failure> {
+    /// Whether `owner` may keep `wanted` more bytes here.
+    ///
+    /// # Errors
+    /// When that is more than the quota, or the store fails.
+    pub(crate) async fn check_quota(
+        &self,
+        owner: Option<&str>,
+        wanted: u64,
+    ) -> Result<(), Failure> {
         let (Some(quota), Some(owner)) = (self.settings.service.quota, owner) else {
             return Ok(());
         };

@@ -69,6 +69,9 @@ pub(crate) struct ChunkView {
     /// Why it waits and where it will go, while it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) outlook: Option<Outlook>,
+    /// What the worker is called that will take it, as things stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) goes_to: Option<String>,
 }
 
 /// A worker.
@@ -105,7 +108,7 @@ impl Coordinator {
         let mut chunks: Vec<ChunkView> =
             tasks.iter().map(|task| self.chunk_view(task, plan.as_ref(), &names)).collect();
         if !job.state.is_final() {
-            self.foretell(&job, &tasks, &mut chunks).await?;
+            self.foretell(&job, &tasks, &names, &mut chunks).await?;
         }
         let video = |chunk: &&ChunkView| is_video(chunk.kind);
         let frames_done = chunks.iter().filter(video).map(|chunk| chunk.frames_done).sum();
@@ -134,6 +137,7 @@ impl Coordinator {
         &self,
         job: &Job,
         tasks: &[Task],
+        names: &HashMap<WorkerId, String>,
         views: &mut [ChunkView],
     ) -> Result<(), Failure> {
         let outlooks = self.outlooks().await?;
@@ -150,6 +154,8 @@ impl Coordinator {
                 }
                 _ => None,
             };
+            let taker = view.outlook.as_ref().and_then(|outlook| outlook.worker);
+            view.goes_to = taker.and_then(|id| names.get(&id).cloned());
         }
         Ok(())
     }
@@ -177,6 +183,7 @@ impl Coordinator {
             worker: holder.map(name),
             rival: task.rival.as_ref().map(|lease| name(lease.worker)),
             outlook: None,
+            goes_to: None,
             frames_done: if is_video(task.kind) { done } else { 0 },
             frames_total: total.or((task.state == TaskState::Done).then_some(done)),
             attempts: task.epoch,

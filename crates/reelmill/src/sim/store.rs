@@ -204,6 +204,7 @@ passed! {
     false job_find(prefix: &str) -> Result<Vec<JobId>, StoreError>;
     false job_list(filter: &JobFilter) -> Result<Vec<Job>, StoreError>;
     false job_counts() -> Result<BTreeMap<JobState, u64>, StoreError>;
+    false job_oldest(state: JobState) -> Result<Option<Timestamp>, StoreError>;
     false job_history(id: JobId, after: i64, limit: u32) -> Result<Vec<HistoryEntry>, StoreError>;
     false history_since(after: i64, limit: u32) -> Result<Vec<HistoryEntry>, StoreError>;
     false history_last() -> Result<i64, StoreError>;

@@ -133,7 +133,7 @@ impl SimWorker {
         let whole = (busy.until - busy.begun).max(1);
         let progress = (now - busy.begun).min(whole) as u64 * FRAMES / whole as u64;
         let Assignment { task, proof, .. } = busy.assignment;
-        Some(Renewal { task, proof, worker: self.id, progress, rate: 1.0 })
+        Some(Renewal { task, proof, worker: self.id, progress, rate: 1.0, load: None })
     }
 
     /// The report of `assignment`.

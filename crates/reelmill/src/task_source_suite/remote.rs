@@ -52,8 +52,9 @@ async fn a_worker_goes_on_with_a_server_that_came_back() {
     let address = first.authority().to_owned();
     first.stop.cancel();
     first.ended.await.unwrap();
+    let (worker, load) = (player.id, None);
     let renewal =
-        Renewal { task: task.task, proof: task.proof, worker: player.id, progress: 1, rate: 1.0 };
+        Renewal { task: task.task, proof: task.proof, worker, progress: 1, rate: 1.0, load };
     assert!(matches!(source.renew(&renewal).await, Err(SourceError::Away(_))));
     let _second = Served::at(&farm, Auth::Open, &address).await;
     until(async || source.renew(&renewal).await == Ok(Standing::Held)).await;

@@ -12,6 +12,5 @@ mod scratch;
 pub(crate) use depot_http::HttpDepot;
 pub(crate) use depot_local::LocalDepot;
 pub(crate) use execute::analyse;
-pub(crate) use gauge::Gauge;
 pub(crate) use run::{Slot, Worker};
 pub(crate) use scratch::Scratch;

@@ -16,7 +16,7 @@ use reelmill_media::tools::Tools;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Longest a claim waits at the source before it is asked anew.
@@ -56,7 +56,7 @@ pub(crate) struct Worker {
     /// Where temporary files go.
     pub(crate) scratch: PathBuf,
     /// What the machine is at.
-    pub(crate) gauge: Gauge,
+    pub(crate) gauge: Arc<Gauge>,
 }
 
 /// How far a task is, told by the work and read by the renewer.
@@ -218,9 +218,11 @@ impl Worker {
             meter: meter.clone(),
             lost: lost.clone(),
             cancel: cancel.clone(),
+            gauge: self.gauge.clone(),
         };
         let renewer = tokio::spawn(renewer.keep_alive(assignment.task, assignment.proof));
         tracing::info!(task = %assignment.task, kind = assignment.kind.label(), "started");
+        let begun = Instant::now();
         let report = match execute(self, &assignment, &meter, &cancel).await {
             Ok(report) => report,
             Err(failure) if failure.class == FailureClass::Cancelled => Report::Released,
@@ -230,6 +232,8 @@ impl Worker {
             tracing::warn!(task = %assignment.task, "lost its lease; dropped the work");
             Ok(())
         } else {
+            let seconds = begun.elapsed().as_secs_f64();
+            tracing::info!(task = %assignment.task, seconds, outcome = label(&report), "ended");
             self.tell(&assignment, report, stop).await
         };
         renewer.abort();
@@ -292,6 +296,7 @@ struct Renewer {
     meter: Arc<Meter>,
     lost: Arc<AtomicBool>,
     cancel: CancellationToken,
+    gauge: Arc<Gauge>,
 }
 
 impl Renewer {
@@ -309,7 +314,8 @@ impl Renewer {
         loop {
             tick.tick().await;
             let (progress, rate) = self.meter.read();
-            let renewal = Renewal { task, proof, worker: self.worker, progress, rate };
+            let (worker, load) = (self.worker, self.gauge.read());
+            let renewal = Renewal { task, proof, worker, progress, rate, load };
             match self.source.renew(&renewal).await {
                 Ok(Standing::Held) => {}
                 Ok(Standing::Lost) | Err(SourceError::Refused(_)) => {

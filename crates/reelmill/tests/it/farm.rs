@@ -39,7 +39,8 @@ impl Server {
                 break event["address"].as_str().unwrap().to_owned();
             }
         };
-        Self { running, url: format!("http://{address}"), address }
+        let scheme = if args.contains(&"--tls-cert") { "https" } else { "http" };
+        Self { running, url: format!("{scheme}://{address}"), address }
     }
 
     /// Kills it (SIGKILL) and starts it anew on the same state and port.
@@ -229,4 +230,25 @@ fn a_repeated_submission_makes_one_job() {
     let first = server.submit(&place, &clip(6), &key);
     let second = server.submit(&place, &clip(6), &key);
     assert_eq!(first, second);
+}
+
+#[test]
+fn a_dry_run_tells_what_a_film_would_come_to_and_sends_nothing() {
+    let place = Place::new();
+    let server = Server::start(&place, &["--workers", "0"]);
+    let film = clip(6);
+    let dry = ["submit", film.to_str().unwrap(), "--dry-run", "--preset", "hevc"];
+    let told = server.client(&place, &dry).ok().out;
+    for words in ["hevc to mkv", "of encoding", "no worker that is here can do it", "0 jobs before"]
+    {
+        assert!(told.contains(words), "{told}");
+    }
+    let ran = server.client(&place, &[&dry[..], &["--json"]].concat()).ok();
+    let estimate = &ran.events()[0]["estimate"];
+    assert!(estimate["bytes"].as_u64() > Some(1000), "{estimate}");
+    server.client(&place, &["submit", "nothing.mkv", "--dry-run"]).refused(3, &["nothing.mkv"]);
+    assert_eq!(server.client(&place, &["list", "--json"]).ok().out, "");
+    let blobs = std::fs::read_dir(place.path("state/blobs")).unwrap();
+    let kept = blobs.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).count();
+    assert_eq!(kept, 0, "nothing was sent");
 }

@@ -10,6 +10,7 @@
 
 mod attack;
 mod bad_input;
+mod chaos;
 mod convert;
 mod corpus;
 mod farm;
@@ -17,5 +18,7 @@ mod faults;
 mod judge;
 mod judges;
 mod kill;
+mod secure;
 mod support;
 mod tracks;
+mod upload;

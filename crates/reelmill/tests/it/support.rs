@@ -13,11 +13,17 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// A folder of one test's own, with places for everything reelmill keeps.
 pub(crate) struct Place {
     root: tempfile::TempDir,
+    settings: Vec<(&'static str, String)>,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self { root: tempfile::tempdir().unwrap() }
+        Self { root: tempfile::tempdir().unwrap(), settings: Vec::new() }
+    }
+
+    /// Sets a variable for every run of the program.
+    pub(crate) fn set(&mut self, name: &'static str, value: impl Into<String>) {
+        self.settings.push((name, value.into()));
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -30,9 +36,11 @@ impl Place {
         command
             .env_remove("REELMILL_SERVER")
             .env_remove("REELMILL_API_KEY")
+            .env_remove("DISTCONV_API_KEY")
             .env("REELMILL_STATE", self.path("state"))
             .env("REELMILL_SCRATCH", self.path("scratch"))
             .env("REELMILL_CONFIG_DIR", self.path("config"))
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .current_dir(self.root.path())
             .stdin(Stdio::null());
         command

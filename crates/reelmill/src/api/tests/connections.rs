@@ -1,7 +1,7 @@
 //! Connections: slow ones are closed, both versions of HTTP are spoken, the
 //! server ends in order.
 
-use super::farm::{Farm, Player, Served, http};
+use super::farm::{Farm, Player, Served, http, noise};
 use crate::api::Auth;
 use crate::remote_source::RemoteSource;
 use crate::task_source::TaskSource;
@@ -80,4 +80,51 @@ async fn a_stopping_server_ends_with_idle_connections_and_takes_no_new_ones() {
     server.stop.cancel();
     tokio::time::timeout(LONG, server.ended).await.expect("it never ended").unwrap();
     assert!(client.get(format!("{}/livez", server.url)).send().await.is_err());
+}
+
+/// Clients that send a byte now and then, that begin a body and wait, that read
+/// nothing of an answer: so many that a server without limits would be full.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_slow_clients_keep_nobody_else_out() {
+    let most = crate::limits::raise_open_files();
+    let slow_ones = 1000.min(most as usize / 3);
+    let farm = Farm::memory().await;
+    let output = noise(4 << 20);
+    let job = farm.completed(&output, None).await;
+    let server = Served::start(&farm, Auth::Open).await;
+    let fetch = format!("GET /api/v1/jobs/{}/output HTTP/1.1\r\nHost: localhost\r\n\r\n", job.id);
+    let requests: [&[u8]; 5] = [
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+        b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+          Content-Length: 1000\r\n\r\n{",
+        fetch.as_bytes(),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"",
+    ];
+    let mut slow = Vec::new();
+    for number in 0..slow_ones {
+        let mut stream = TcpStream::connect(server.authority()).await.unwrap();
+        stream.write_all(requests[number % requests.len()]).await.unwrap();
+        slow.push(stream);
+    }
+    // A second round: whoever waits, waits still, and all others are served.
+    for round in 0..2 {
+        for stream in slow.iter_mut().take(slow_ones / 5) {
+            let _ = stream.write_all(b"x").await;
+        }
+        let asking = (0..20).map(|_| http().get(server.at_path("/api/v1/jobs")).send());
+        let answers = tokio::time::timeout(LONG, futures::future::join_all(asking)).await;
+        for answer in answers.expect("healthy clients wait in vain") {
+            assert_eq!(answer.unwrap().status().as_u16(), 200, "round {round}");
+        }
+    }
+    // Who never said what he wants is let go; who has a body to send may take
+    // his time.
+    let mut silent = slow.pop().unwrap();
+    let mut rest = Vec::new();
+    let closed = tokio::time::timeout(LONG, silent.read_to_end(&mut rest)).await;
+    closed.expect("the server never closed it").ok();
+    drop(slow);
+    server.stop.cancel();
+    tokio::time::timeout(LONG, server.ended).await.expect("it never ended").unwrap();
 }

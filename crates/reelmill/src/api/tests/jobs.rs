@@ -1,7 +1,8 @@
 //! Jobs over REST.
 
-use super::farm::{Farm, Served, http};
+use super::farm::{Farm, Player, Served, http, until};
 use crate::api::Auth;
+use crate::task_source::TaskSource;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
@@ -84,6 +85,70 @@ async fn a_dry_run_says_what_it_would_come_to_and_makes_nothing() {
     let wrong = json!({"name": "a.mkv", "source": {"upload": nil}, "preset": "h265"});
     assert_eq!(put(&server, Method::POST, path, &wrong).await.0, 422);
     assert_eq!(get(&server, "/api/v1/jobs").await.1["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_time_size_and_worker_by_what_workers_have_shown() {
+    let farm = Farm::memory().await;
+    let server = Served::start(&farm, Auth::Open).await;
+    let nil = "00000000-0000-0000-0000-000000000000";
+    let facts = json!({"duration_seconds": 100.0, "width": 1000, "height": 1000, "fps": 10.0});
+    let body = json!({"name": "a.mkv", "source": {"upload": nil}, "facts": facts});
+    let ask = async || {
+        let (status, told) = put(&server, Method::POST, "/api/v1/jobs?dry_run=true", &body).await;
+        assert_eq!(status, 200, "{told}");
+        told["estimate"].clone()
+    };
+    let nobody = ask().await;
+    assert_eq!(nobody["outlook"]["why"]["reason"], "nobody");
+    assert!(nobody["worker"].is_null() && nobody["seconds"].as_f64().unwrap() > 1.0);
+    let player = Player::new();
+    let source: &dyn TaskSource = farm.coordinator.as_ref();
+    source.join(&player.hello()).await.unwrap();
+    let (coordinator, asking) = (farm.coordinator.clone(), player.ask());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let stopped = stop.clone();
+    // Its claim waits, so that it is known to be free.
+    let waiting = tokio::spawn(async move {
+        coordinator.claim_until(&asking, std::time::Duration::from_secs(60), &stopped).await
+    });
+    until(async || ask().await["worker"] == "player").await;
+    let usual = ask().await;
+    assert_eq!((&usual["workers"], &usual["jobs_before"]), (&json!(["player"]), &json!(0)));
+    assert_eq!(usual["outlook"]["why"]["reason"], "next");
+    // A million thousands of pixels over two slots that do 10,000 a second each.
+    let mut record = farm.store.worker_get(player.id).await.unwrap().unwrap();
+    record.speeds.insert(reelmill_core::encoder::VideoEncoder::X264, 10_000.0);
+    farm.store.worker_put(&record).await.unwrap();
+    farm.coordinator.limit_worker(player.id, None).await.unwrap();
+    assert_eq!(ask().await["seconds"], 51.0);
+    farm.coordinator.limit_worker(player.id, Some(1)).await.unwrap();
+    assert_eq!(ask().await["seconds"], 101.0);
+    stop.cancel();
+    waiting.await.unwrap().unwrap();
+    assert_eq!(get(&server, "/api/v1/jobs").await.1["items"], json!([]));
+}
+
+#[tokio::test]
+async fn items_of_a_client_are_listed_page_by_page() {
+    let farm = Farm::sqlite().await;
+    let server = Served::start(&farm, Auth::Open).await;
+    for (number, client) in ["tv", "pc", "tv", "tv"].into_iter().enumerate() {
+        let blob = farm.upload(format!("film {number}").as_bytes()).await;
+        let item = json!({"client_id": client, "version": number.to_string()});
+        let body = json!({"name": "a.mkv", "source": {"upload": blob.id}, "item": item});
+        assert_eq!(submit(&server, &body, None).await.status().as_u16(), 201);
+    }
+    let (_, first) = get(&server, "/api/v1/clients/tv/items?limit=2").await;
+    let versions = |page: &Value| -> Vec<Value> {
+        page["items"].as_array().unwrap().iter().map(|item| item["version"].clone()).collect()
+    };
+    assert_eq!(versions(&first), ["3", "2"]);
+    let next = format!("/api/v1/clients/tv/items?after={}", first["next"].as_str().unwrap());
+    let (_, rest) = get(&server, &next).await;
+    assert_eq!((versions(&rest), &rest["next"]), (vec![json!("0")], &Value::Null));
+    assert_eq!(get(&server, "/api/v1/clients/tv/items?limit=0").await.0, 400);
+    assert_eq!(get(&server, "/api/v1/clients/nobody/items").await.1["items"], json!([]));
 }
 
 #[tokio::test]

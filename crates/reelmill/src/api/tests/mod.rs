@@ -1,6 +1,7 @@
 //! Tests of the network side, over real connections on this machine.
 
 mod access;
+mod access_grpc;
 mod bytes;
 mod commands;
 mod connections;
@@ -8,6 +9,7 @@ mod dispatch;
 mod document;
 pub(crate) mod farm;
 mod jobs;
+mod owned;
 pub(crate) mod proxy;
 mod service;
 mod uploads;

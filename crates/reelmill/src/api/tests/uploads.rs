@@ -93,6 +93,26 @@ async fn a_digest_that_differs_ends_the_upload() {
 }
 
 #[tokio::test]
+async fn a_beginning_that_is_repeated_because_its_answer_was_lost_is_one() {
+    let farm = Farm::memory().await;
+    let server = Served::start(&farm, Auth::Open).await;
+    let begin = async |length: u64, key: &str| {
+        let request = http().post(server.at_path("/api/v1/uploads"));
+        let request = request.header("upload-length", length).header("idempotency-key", key);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let (status, first) = begin(3, "k").await;
+    assert_eq!(status, 201);
+    patch(&server, &format!("/api/v1/uploads/{}", first["id"].as_str().unwrap()), 0, b"ab").await;
+    let (_, again) = begin(3, "k").await;
+    assert_eq!((&again["id"], &again["offset"]), (&first["id"], &json!(2)));
+    assert_eq!(begin(4, "k").await.0, 422, "another upload under the same name");
+    assert_ne!(begin(3, "other").await.1["id"], first["id"]);
+    assert_eq!(farm.coordinator.promised().await.unwrap(), 4, "1 byte, and 3 of the other");
+}
+
+#[tokio::test]
 async fn an_upload_can_be_thrown_away() {
     let farm = Farm::memory().await;
     let server = Served::start(&farm, Auth::Open).await;
@@ -188,7 +208,7 @@ async fn our_client_goes_on_after_cuts_and_lost_answers_and_sends_nothing_twice(
     let proxy = Proxy::before(server.authority(), cuts).await;
     let client = Client::new(std::slice::from_ref(&proxy.url), None).unwrap();
     let under_way = UnderWay::default();
-    let blob = send(&client, file.path(), &under_way, &|_, _| {}).await.unwrap();
+    let blob = send(&client, file.path(), "film.mkv", &under_way, &|_, _| {}).await.unwrap();
     assert!(proxy.is_through(), "every cut was made");
     assert_eq!(blob.sha512, sha512(&bytes));
     assert_eq!(under_way.get(), None);
@@ -196,6 +216,41 @@ async fn our_client_goes_on_after_cuts_and_lost_answers_and_sends_nothing_twice(
     let sent = *proxy.sent.lock().unwrap();
     let piece = 4 << 20;
     assert!(sent <= bytes.len() + cuts.len() * piece, "{sent} bytes were sent");
+}
+
+/// Where to cut: `few` places, or 200 with `REELMILL_TEST_LONG`; the edges of
+/// parts and of what is written at once among them.
+fn places(length: usize, few: usize) -> Vec<usize> {
+    let long = std::env::var_os("REELMILL_TEST_LONG").is_some_and(|value| value == "1");
+    let edges = [1, 4 << 20, 8 << 20, 1 << 20];
+    let edges = edges.iter().flat_map(|edge| [edge - 1, *edge, edge + 1, edge + 300]);
+    let count = if long { 200 } else { few };
+    let spread = (0..count).map(|n| (n * length / count) + n * 7 % 1000);
+    let mut all: Vec<usize> = edges.chain(spread).filter(|at| *at < length).collect();
+    all.sort_unstable();
+    all.dedup();
+    if long { all } else { all.into_iter().step_by(3).collect() }
+}
+
+#[tokio::test]
+async fn a_cut_anywhere_costs_our_client_no_more_than_a_part() {
+    let farm = Farm::memory().await;
+    let server = Served::start(&farm, Auth::Open).await;
+    let bytes = noise((8 << 20) + 4321);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &bytes).unwrap();
+    let (wanted, part) = (sha512(&bytes), 4 << 20);
+    for cut in places(bytes.len(), 10) {
+        let proxy = Proxy::before(server.authority(), [Cut::Sent(cut)]).await;
+        let client = Client::new(std::slice::from_ref(&proxy.url), None).unwrap();
+        let under_way = UnderWay::default();
+        let sent = send(&client, file.path(), "film.mkv", &under_way, &|_, _| {}).await;
+        assert_eq!(sent.unwrap().sha512, wanted, "cut at {cut}");
+        assert!(proxy.is_through());
+        let sent = *proxy.sent.lock().unwrap();
+        assert!(sent <= bytes.len() + part + 20_000, "cut at {cut}: {sent} bytes were sent");
+    }
+    assert_eq!(farm.coordinator.blobs().uploads().await.unwrap(), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,7 +270,7 @@ async fn our_client_begins_anew_when_the_server_forgot_the_upload() {
             tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(drop));
         }
     };
-    let sending = send(&client, file.path(), &under_way, &forget);
+    let sending = send(&client, file.path(), "film.mkv", &under_way, &forget);
     let blob = sending.await;
     assert!(forgotten.load(std::sync::atomic::Ordering::Relaxed));
     assert_eq!(blob.unwrap().sha512, sha512(&bytes));
