@@ -26,10 +26,11 @@ demo: ## Convert a film on a small farm on this machine: make demo INPUT=film.mk
 	@scripts/setup.sh --quiet
 	@scripts/demo.sh $(if $(INPUT),"$(INPUT)")
 
-bench: ## Measure chunked encoding against plain FFmpeg, and the coordinator
+bench: ## Measure chunked encoding against plain FFmpeg, the coordinator, scanning
 	@scripts/setup.sh --quiet
 	@scripts/bench.sh
 	@scripts/bench-service.sh
+	@scripts/bench-library.sh
 
 doc: ## Build the code's documentation
 	@cargo doc --workspace --no-deps --locked

@@ -3,6 +3,7 @@
 
 use crate::media::{AudioInfo, Hdr, MediaInfo, StreamKind, VideoInfo};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What is known of a file of a library.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -124,8 +125,23 @@ pub fn mark(preset: &str) -> String {
     format!("{MARK}{preset}")
 }
 
-/// The tags that may hold the mark, lower-cased.
+/// The tags that may hold the mark among other words, lower-cased.
 pub const MARK_TAGS: [&str; 2] = ["encoded_by", "keywords"];
+
+/// The tag that is the mark, in containers that take any tag; lower-cased.
+pub const MARK_TAG: &str = "reelmill";
+
+/// What the name of the writing program begins with where that is the mark.
+pub const MARK_PROGRAM: &str = "reelmill ";
+
+/// The mark in a container's tags, whose keys are lower-cased: by it an output is
+/// known for one and never converted again.
+#[must_use]
+pub fn made_by(tags: &BTreeMap<String, String>) -> Option<String> {
+    let program = || tags.get("encoder").filter(|name| name.starts_with(MARK_PROGRAM));
+    let among = MARK_TAGS.iter().find_map(|tag| find_mark(tags.get(*tag)?));
+    among.or_else(|| tags.get(MARK_TAG).or_else(program).cloned())
+}
 
 /// The mark among the words of a tag's value.
 #[must_use]
@@ -159,7 +175,7 @@ impl Facts {
             video,
             audio,
             subtitles,
-            made_by: MARK_TAGS.iter().find_map(|tag| find_mark(media.tags.get(*tag)?)),
+            made_by: made_by(&media.tags),
         }
     }
 }
@@ -325,5 +341,10 @@ mod tests {
         assert_eq!(find_mark("family, reelmill:hevc"), Some("reelmill:hevc".into()));
         assert_eq!(find_mark(&mark("h264")), Some("reelmill:h264".into()));
         assert_eq!(find_mark("reelmill"), None);
+        let of = |key: &str, value: &str| made_by(&BTreeMap::from([(key.into(), value.into())]));
+        assert_eq!(of("keywords", "family, reelmill:hevc"), Some("reelmill:hevc".into()));
+        assert_eq!(of("reelmill", "reelmill 1.0"), Some("reelmill 1.0".into()));
+        assert_eq!(of("encoder", "reelmill 1.0"), Some("reelmill 1.0".into()));
+        assert_eq!((of("encoder", "Lavf59"), of("title", "reelmill 1.0")), (None, None));
     }
 }

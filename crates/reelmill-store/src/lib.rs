@@ -10,6 +10,7 @@ pub mod blob_local;
 #[cfg(test)]
 mod conformance;
 pub mod error;
+pub mod library;
 mod memory;
 mod place;
 pub mod records;
@@ -21,6 +22,10 @@ pub mod store;
 pub use blob::{BlobEntry, BlobError, BlobReader, BlobStore, BlobUpload, BlobWriter};
 pub use blob_local::LocalBlobs;
 pub use error::{ApplyError, StoreError};
+pub use library::{
+    FileChange, FileEvent, FileFilter, FoundFile, Group, LibraryFile, LibraryRecord, LibraryStats,
+    LibraryStore, Trouble, VerdictStats,
+};
 pub use memory::MemoryStore;
 pub use records::{
     Applied, BlobRecord, BlobRole, HistoryEntry, JobFilter, KeyRecord, KeyRole, NewJob, Renewal,

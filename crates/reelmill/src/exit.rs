@@ -18,6 +18,8 @@ pub(crate) enum Exit {
     Unreachable = 4,
     /// Some inputs failed, others did not.
     Partly = 5,
+    /// The files of a known library are missing as if it was not mounted.
+    Alarm = 6,
     /// Interrupted.
     Interrupted = 130,
 }

@@ -10,6 +10,7 @@ mod coordinator;
 mod exit;
 mod farm;
 mod files;
+mod library;
 mod limits;
 mod metrics;
 mod mutant;

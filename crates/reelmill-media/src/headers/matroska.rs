@@ -5,7 +5,7 @@ use super::ebml::{Element, children, element, float, text, uint, vint};
 use super::mkv_track::{Entry, audio_facts, needs_frame, picture_of, subtitle_codec};
 use super::window::{Look, Window, unsure};
 use super::{Parts, sound};
-use reelmill_core::facts::{MARK_TAGS, SubtitleFacts, find_mark};
+use reelmill_core::facts::{MARK_TAG, MARK_TAGS, SubtitleFacts, made_by};
 use std::collections::BTreeMap;
 
 pub(super) const EBML: u32 = 0x1A45_DFA3;
@@ -161,7 +161,11 @@ fn duration(info: &[u8]) -> Look<Option<u64>> {
 
 /// The mark in tags that hold for the whole file.
 fn mark(tags: &[u8]) -> Look<Option<String>> {
+    let mut found = BTreeMap::new();
     for (_, tag) in children(tags)?.into_iter().filter(|(id, _)| *id == 0x7373) {
+        if of_a_part(tag)? {
+            continue;
+        }
         for (_, simple) in children(tag)?.into_iter().filter(|(id, _)| *id == 0x67C8) {
             let (mut name, mut value) = (String::new(), String::new());
             for (id, data) in children(simple)? {
@@ -171,14 +175,23 @@ fn mark(tags: &[u8]) -> Look<Option<String>> {
                     _ => {}
                 }
             }
-            if MARK_TAGS.contains(&name.as_str())
-                && let Some(mark) = find_mark(&value)
-            {
-                return Ok(Some(mark));
+            if name == MARK_TAG || MARK_TAGS.contains(&name.as_str()) {
+                found.insert(name, value);
             }
         }
     }
-    Ok(None)
+    Ok(made_by(&found))
+}
+
+/// Whether a tag names a track, chapter, edition or attachment that it holds for.
+fn of_a_part(tag: &[u8]) -> Look<bool> {
+    const PARTS: [u32; 4] = [0x63C4, 0x63C5, 0x63C6, 0x63C9];
+    for (_, targets) in children(tag)?.into_iter().filter(|(id, _)| *id == 0x63C0) {
+        if children(targets)?.iter().any(|(id, data)| PARTS.contains(id) && uint(data) != 0) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The first bytes of the first frame of each track that needs it, and whether

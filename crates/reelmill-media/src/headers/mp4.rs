@@ -4,7 +4,8 @@ use super::Parts;
 use super::boxes::{FileBox, all, be, find, inner};
 use super::mp4_track::{Kind, Track};
 use super::window::{Look, Window, unsure};
-use reelmill_core::facts::find_mark;
+use reelmill_core::facts::made_by;
+use std::collections::BTreeMap;
 
 /// Brands of still pictures, which have a reader of their own.
 const STILL: [&[u8; 4]; 6] = [b"heic", b"heix", b"mif1", b"hevc", b"avif", b"avis"];
@@ -84,13 +85,14 @@ fn movie_duration(data: &[u8]) -> Look<u64> {
     Ok(((u128::from(ticks) * 1_000_000 + u128::from(scale) / 2) / u128::from(scale)) as u64)
 }
 
-/// The mark among the movie's keywords: `keyw` in iTunes' list, `©key` in
-/// QuickTime's.
+/// The mark among the movie's keywords, or the program that wrote it: `keyw` and
+/// `©too` in iTunes' list, `©key` in QuickTime's.
 fn mark(file: &mut Window, user: FileBox) -> Look<Option<String>> {
+    let mut tags = BTreeMap::new();
     for one in user.boxes(file)? {
         if one.kind == *b"\xa9key" {
             let data = one.read(file)?;
-            return Ok(data.get(4..).and_then(|text| find_mark(&String::from_utf8_lossy(text))));
+            tags.insert("keywords".into(), text(data.get(4..)));
         }
         if one.kind != *b"meta" {
             continue;
@@ -98,12 +100,20 @@ fn mark(file: &mut Window, user: FileBox) -> Look<Option<String>> {
         let data = one.read(file)?;
         let list = data.get(4..).map(inner).unwrap_or_default();
         for (_, list) in list.iter().filter(|(kind, _)| kind == b"ilst") {
-            if let Some((_, item)) = inner(list).iter().find(|(kind, _)| kind == b"keyw") {
+            for (kind, item) in inner(list) {
+                let name = match &kind {
+                    b"keyw" => "keywords",
+                    b"\xa9too" => "encoder",
+                    _ => continue,
+                };
                 let value = inner(item).into_iter().find(|(kind, _)| kind == b"data");
-                let text = value.and_then(|(_, data)| data.get(8..)).unwrap_or_default();
-                return Ok(find_mark(&String::from_utf8_lossy(text)));
+                tags.insert(name.into(), text(value.and_then(|(_, data)| data.get(8..))));
             }
         }
     }
-    Ok(None)
+    Ok(made_by(&tags))
+}
+
+fn text(bytes: Option<&[u8]>) -> String {
+    String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
 }

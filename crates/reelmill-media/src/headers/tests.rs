@@ -88,6 +88,9 @@ async fn samples(dir: &Path) -> Vec<Vec<u8>> {
         ("c.mov", "-movflags +faststart"),
         ("d.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus"),
         ("e.mkv", "-c:v libx265 -preset ultrafast -x265-params log-level=none -c:a flac"),
+        ("f.mkv", "-metadata REELMILL=us -metadata:s:v:0 ENCODED_BY=reelmill:x"),
+        ("g.mkv", "-metadata:s:v:0 REELMILL=them"),
+        ("h.mp4", "-metadata keywords=a,reelmill:hevc"),
     ] {
         let path = fixture::film(dir, name, 1, options).await;
         samples.push(std::fs::read(path).unwrap());
@@ -100,7 +103,7 @@ async fn made_files_are_answered_for_without_the_tool() {
     let dir = tempfile::tempdir().unwrap();
     samples(dir.path()).await;
     let tools = fixture::tools().await;
-    for name in ["a.mkv", "b.mp4", "c.mov", "d.webm", "e.mkv"] {
+    for name in ["a.mkv", "b.mp4", "c.mov", "d.webm", "e.mkv", "f.mkv", "g.mkv", "h.mp4"] {
         let path = dir.path().join(name);
         let Headers::Facts(quick) = read(&path).unwrap() else {
             panic!("{name}: {:?}", read(&path).unwrap());
@@ -112,6 +115,10 @@ async fn made_files_are_answered_for_without_the_tool() {
     }
     let Headers::Facts(facts) = read(&dir.path().join("a.mkv")).unwrap() else { panic!() };
     assert_eq!(facts.audio[0].language.as_deref(), Some("ger"));
+    for (name, mark) in [("f.mkv", Some("us")), ("g.mkv", None), ("h.mp4", Some("reelmill:hevc"))] {
+        let Headers::Facts(facts) = read(&dir.path().join(name)).unwrap() else { panic!() };
+        assert_eq!(facts.made_by.as_deref(), mark, "{name}");
+    }
 }
 
 /// Damaged bytes as a file.

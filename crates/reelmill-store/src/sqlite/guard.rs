@@ -19,9 +19,7 @@ impl Guard {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(|error| io("create the folder", folder, &error))?;
-        if let Some(kind) = network_file_system(folder)? {
-            return Err(StoreError::NetworkFileSystem { path: path.to_owned(), kind: kind.into() });
-        }
+        refuse_network(path, folder)?;
         let name = lock_path(path);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -38,6 +36,16 @@ impl Guard {
             .and_then(|()| lock.write_all(std::process::id().to_string().as_bytes()));
         written.map_err(|error| io("write", &name, &error))?;
         Ok(Self { _lock: lock })
+    }
+}
+
+/// Refuses a database at `path` in `folder` when that lies on a network file system.
+pub(crate) fn refuse_network(path: &Path, folder: &Path) -> Result<(), StoreError> {
+    match network_file_system(folder)? {
+        None => Ok(()),
+        Some(kind) => {
+            Err(StoreError::NetworkFileSystem { path: path.to_owned(), kind: kind.into() })
+        }
     }
 }
 

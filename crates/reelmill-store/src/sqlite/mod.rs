@@ -14,7 +14,8 @@ mod writer;
 
 use crate::StoreError;
 use guard::Guard;
-use rows::fault;
+pub(crate) use guard::refuse_network;
+pub(crate) use rows::fault;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 /// What SQLite's error means.
 #[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
-pub(super) fn fault(error: sqlx::Error) -> StoreError {
+pub(crate) fn fault(error: sqlx::Error) -> StoreError {
     let told = error.to_string();
     let code = match &error {
         sqlx::Error::Database(inner) => inner.code().and_then(|code| code.parse::<i32>().ok()),

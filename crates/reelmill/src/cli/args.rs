@@ -1,5 +1,6 @@
 //! The command line's grammar.
 
+use super::library_args::{HooksArgs, QueryArgs, ScanArgs};
 use crate::client;
 use crate::client::args::{
     CancelArgs, FetchArgs, KeysArgs, LimitArgs, ListArgs, RetryArgs, StatusArgs, SubmitArgs,
@@ -17,7 +18,8 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "reelmill", version, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 input refused, \
-    4 server not reachable or key refused, 5 some of several inputs failed, 130 interrupted.")]
+    4 server not reachable or key refused, 5 some of several inputs failed, \
+    6 a library's files are missing, 130 interrupted.")]
 pub(crate) struct Cli {
     /// What every command takes.
     #[command(flatten)]
@@ -153,6 +155,12 @@ pub(crate) enum Command {
     Probe(ProbeArgs),
     /// Show the presets, or one of them.
     Presets(PresetsArgs),
+    /// Look through a library: what is there, what is new, what becomes of it.
+    Scan(ScanArgs),
+    /// Ask what is known of libraries.
+    Query(QueryArgs),
+    /// Show the hooks of this machine, or try them.
+    Hooks(HooksArgs),
     /// Look at this machine: tools, encoders, folders.
     Doctor,
     /// Run a coordinator (with workers of its own).

@@ -3,13 +3,19 @@
 mod args;
 mod convert;
 mod doctor;
+mod enqueue;
+mod hooks;
+mod library_args;
 pub(crate) mod out;
 mod place;
 mod plan;
 mod presets;
 mod probe;
 mod progress;
+mod query;
+mod query_render;
 mod resume;
+mod scan;
 mod serve;
 mod shell;
 mod signals;
@@ -106,6 +112,9 @@ async fn dispatch(cli: Cli) -> Result<u8, Ending> {
         Command::Plan(args) => plan::run(args, &common).await.map(done),
         Command::Probe(args) => probe::run(&args, &common).await.map(done),
         Command::Presets(args) => presets::run(&args, &common).map(done),
+        Command::Scan(args) => scan::run(args, &common).await.map(done),
+        Command::Hooks(args) => hooks::run(&args, &common).await.map(done),
+        Command::Query(args) => query::run(args, &common).await.map(done),
         Command::Doctor => doctor::run(&common).await.map(done),
         Command::Serve(args) => serve::run(args, &common).await.map(done),
         Command::Work(args) => work::run(args, &common).await.map(done),

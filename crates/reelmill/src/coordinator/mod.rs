@@ -20,9 +20,7 @@ mod view;
 
 pub(crate) use engines::{EngineView, Heartbeat};
 pub(crate) use forecast::{Film, Forecast};
-pub(crate) use hooks::NewWebhook;
-#[cfg(test)]
-pub(crate) use hooks::sign;
+pub(crate) use hooks::{NewWebhook, sign};
 pub(crate) use service::{QueueState, Service};
 pub(crate) use stats::Stats;
 pub(crate) use submit::{Submission, USUAL_PRIORITY, no_job};

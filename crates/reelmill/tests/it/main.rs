@@ -18,6 +18,7 @@ mod faults;
 mod judge;
 mod judges;
 mod kill;
+mod scan;
 mod secure;
 mod support;
 mod tracks;
