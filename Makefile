@@ -31,6 +31,7 @@ bench: ## Measure chunked encoding against plain FFmpeg, the coordinator, scanni
 	@scripts/bench.sh
 	@scripts/bench-service.sh
 	@scripts/bench-library.sh
+	@scripts/bench-dv.sh
 
 doc: ## Build the code's documentation
 	@cargo doc --workspace --no-deps --locked

@@ -1,5 +1,7 @@
 //! Media info: what a probe found in a source.
 
+use crate::dolby::DolbyVision;
+use crate::hdr::{ContentLight, MasteringDisplay};
 use crate::time::TimeBase;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -99,6 +101,18 @@ pub struct VideoInfo {
     pub colour: Colour,
     /// Kind of HDR signalled.
     pub hdr: Hdr,
+    /// The display it was mastered on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mastering: Option<MasteringDisplay>,
+    /// How bright it gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub light: Option<ContentLight>,
+    /// Whether frames carry HDR10+ metadata (SMPTE ST 2094-40).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hdr10plus: bool,
+    /// Dolby Vision metadata in the stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dolby_vision: Option<DolbyVision>,
 }
 
 /// Order of the fields of interlaced video.

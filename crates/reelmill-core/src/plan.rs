@@ -1,15 +1,25 @@
 //! Plans: the immutable list of what is done for one job, and why.
 
+mod estimate;
+mod picture;
+
+pub use estimate::{copied, rough, usual_speed};
+
 use crate::chunk::{ByteRange, Chunk};
 use crate::container::Container;
 use crate::cut::{ChunkLength, MIN_AUTO_SECONDS, cut};
-use crate::encoder::{VideoEncoder, subsampled};
+use crate::dolby::{self, DolbyKept, MetadataOnly};
+use crate::encoder::VideoEncoder;
 use crate::error::Failure;
-use crate::media::{Colour, FieldOrder, Hdr, MediaInfo, Stream, VideoInfo};
+use crate::hdr::{self, HdrKept};
+use crate::media::{Colour, FieldOrder, MediaInfo, Stream};
 use crate::packets::{PacketIndex, Uncuttable};
-use crate::preset::{DolbyPreset, Preset, VideoPreset};
+use crate::preset::Preset;
 use crate::time::TimeBase;
 use crate::tracks::{Dropped, TrackAction, TrackPlan, Tracks};
+use crate::window::Window;
+use estimate::estimate;
+use picture::video_encode;
 use serde::{Deserialize, Serialize};
 
 /// Version of the stored form of [`Plan`].
@@ -62,8 +72,9 @@ pub struct VideoPlan {
     pub stream: u32,
     /// Seconds per tick of that stream; every tick below counts these.
     pub time_base: TimeBase,
-    /// How it is encoded.
-    pub encode: VideoEncode,
+    /// How it is encoded; nothing when it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encode: Option<VideoEncode>,
     /// In which pieces.
     pub cut: Cut,
 }
@@ -86,10 +97,12 @@ pub enum Cut {
         declared: Option<f64>,
     },
     /// Not encoded at all: Dolby Vision metadata is converted while the file is
-    /// copied. What is said about encoding has no meaning then.
+    /// copied.
     Metadata {
         /// How.
-        dolby: DolbyPreset,
+        how: MetadataOnly,
+        /// What the output has then.
+        kept: DolbyKept,
     },
 }
 
@@ -140,6 +153,9 @@ pub struct VideoEncode {
     pub source_size: (u32, u32),
     /// Size of the output picture, pixels.
     pub size: (u32, u32),
+    /// The part of the source's picture that is kept; all of it when unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
     /// Whether the picture is cut to its even part rather than scaled.
     #[serde(default)]
     pub crop: bool,
@@ -147,6 +163,9 @@ pub struct VideoEncode {
     pub field_order: FieldOrder,
     /// Colour description.
     pub colour: Colour,
+    /// HDR metadata.
+    #[serde(default, skip_serializing_if = "HdrKept::is_nothing")]
+    pub hdr: HdrKept,
     /// Encoder threads; 0 for as many as the machine has.
     pub threads: u32,
 }
@@ -185,6 +204,9 @@ pub fn plan(
     container: Container,
     limits: PlanLimits,
 ) -> Result<Plan, Failure> {
+    if preset.remux {
+        return metadata_only(facts, preset, container);
+    }
     let SourceFacts { media, index, skeleton } = facts;
     let (stream, info) = media.video().ok_or_else(|| no_video(media))?;
     let encoder = preset.video.encoder;
@@ -194,34 +216,46 @@ pub fn plan(
     }
     let mut tracks = Tracks::decide(media, container, &preset.audio);
     let mut encode = video_encode(info, &preset.video, &mut tracks.notes)?;
-    let cut = match preset.dolby {
-        Some(dolby) => metadata_only(stream, container, dolby, &mut tracks)?,
-        None => choose_cut(media, index, limits),
-    };
+    let picture = (encode.size, encode.pixel_format.as_str());
+    encode.hdr = hdr::decide(info, &preset.video, container, picture, &mut tracks.notes)?;
+    let cut = choose_cut(media, index, limits);
     encode.threads = threads(&cut, limits);
     let time_base = stream.time_base.ok_or_else(|| no_time_base(stream))?;
     let estimate = estimate(media, info, &encode, &cut, limits);
-    Ok(Plan {
+    let video = VideoPlan { stream: stream.index, time_base, encode: Some(encode), cut };
+    Ok(made(media, container, video, tracks, skeleton, estimate))
+}
+
+fn made(
+    media: &MediaInfo,
+    container: Container,
+    video: VideoPlan,
+    tracks: Tracks,
+    skeleton: Vec<ByteRange>,
+    estimate: Estimate,
+) -> Plan {
+    Plan {
         version: PLAN_VERSION,
         container,
         origin_micros: media.start_micros,
-        video: VideoPlan { stream: stream.index, time_base, encode, cut },
+        video,
         tracks: tracks.kept,
         dropped: tracks.dropped,
         notes: tracks.notes,
         skeleton,
         source_bytes: media.size,
         estimate,
-    })
+    }
 }
 
 /// Nothing is encoded: every track but an enhancement layer's stays as it is.
 fn metadata_only(
-    stream: &Stream,
+    facts: SourceFacts<'_>,
+    preset: &Preset,
     container: Container,
-    dolby: DolbyPreset,
-    tracks: &mut Tracks,
-) -> Result<Cut, Failure> {
+) -> Result<Plan, Failure> {
+    let SourceFacts { media, skeleton, .. } = facts;
+    let (stream, info) = media.video().ok_or_else(|| no_video(media))?;
     if container != Container::Mkv {
         let message = format!("Dolby Vision metadata is converted in mkv only, not in {container}");
         return Err(Failure::permanent(message).advise("name the output .mkv"));
@@ -230,11 +264,21 @@ fn metadata_only(
         let message = format!("Dolby Vision profile 7 is HEVC; this is {}", stream.codec);
         return Err(Failure::input(message).advise("choose a preset that encodes"));
     }
-    tracks.notes = vec![
-        "nothing is encoded: Dolby Vision becomes profile 8.1, the enhancement layer is taken out"
-            .into(),
-    ];
-    Ok(Cut::Metadata { dolby })
+    let how = MetadataOnly {
+        allow_fel_loss: preset.video.allow_fel_loss,
+        hdr10plus: preset.video.hdr10plus,
+    };
+    let mut notes = Vec::new();
+    let kept = dolby::for_metadata(info, how, &mut notes)?;
+    let layer = Some(kept.stream).filter(|layer| *layer != stream.index);
+    let mut tracks = Tracks::all(media, layer);
+    notes.append(&mut tracks.notes);
+    tracks.notes = notes;
+    let time_base = stream.time_base.ok_or_else(|| no_time_base(stream))?;
+    let cut = Cut::Metadata { how, kept };
+    let video = VideoPlan { stream: stream.index, time_base, encode: None, cut };
+    let estimate = copied(media.size);
+    Ok(made(media, container, video, tracks, skeleton, estimate))
 }
 
 fn no_video(media: &MediaInfo) -> Failure {
@@ -288,158 +332,12 @@ fn threads(cut: &Cut, limits: PlanLimits) -> u32 {
     }
 }
 
-fn video_encode(
-    info: &VideoInfo,
-    preset: &VideoPreset,
-    notes: &mut Vec<String>,
-) -> Result<VideoEncode, Failure> {
-    let encoder = preset.encoder;
-    let (pixel_format, whole) = encoder.pixel_format(&info.pixel_format);
-    if !whole {
-        notes.push(format!(
-            "{} pixels become {pixel_format}, the nearest that {encoder} takes",
-            info.pixel_format
-        ));
+impl VideoEncode {
+    /// Size of what is kept of the source's picture, before scaling, pixels.
+    #[must_use]
+    pub fn part_size(&self) -> (u32, u32) {
+        self.window.map_or(self.source_size, |window| (window.width, window.height))
     }
-    let source_size = info.upright_size();
-    if source_size.0 == 0 || source_size.1 == 0 {
-        return Err(Failure::input("the video stream does not say how large its picture is")
-            .advise("the picture is damaged, or larger than reelmill opens: check that it plays"));
-    }
-    let (size, crop) = output_size(source_size, preset, pixel_format, notes);
-    let interlaced = info.field_order != FieldOrder::Progressive;
-    let keep_fields = encoder.keeps_interlacing() && size == source_size;
-    if interlaced && !keep_fields {
-        notes.push(format!(
-            "the interlaced picture is encoded as whole frames: {encoder} cannot mark fields"
-        ));
-    }
-    note_hdr(info, notes);
-    let fps = info.fps().filter(|fps| fps.is_finite() && *fps > 0.0).unwrap_or(25.0);
-    Ok(VideoEncode {
-        encoder,
-        crf: preset.crf.or(encoder.crf_range().map(|(_, _, usual)| usual)),
-        speed: preset.speed.clone(),
-        tune: preset.tune.clone(),
-        keyframe_interval: ((fps * preset.keyframe_seconds).round() as u32).clamp(1, 10_000),
-        pixel_format: pixel_format.to_owned(),
-        source_size,
-        size,
-        crop,
-        field_order: if keep_fields { info.field_order } else { FieldOrder::Progressive },
-        colour: info.colour.clone(),
-        threads: 0,
-    })
-}
-
-fn note_hdr(info: &VideoInfo, notes: &mut Vec<String>) {
-    match info.hdr {
-        Hdr::None | Hdr::Hlg => {}
-        Hdr::Hdr10 => notes.push(
-            "HDR10: the colour description is kept; mastering metadata is not carried yet".into(),
-        ),
-        Hdr::DolbyVision => {
-            notes
-                .push("Dolby Vision metadata is not carried over: the base picture is kept".into());
-        }
-    }
-}
-
-/// Output size, and whether it is reached by cropping one row or column.
-fn output_size(
-    source: (u32, u32),
-    preset: &VideoPreset,
-    pixel_format: &str,
-    notes: &mut Vec<String>,
-) -> ((u32, u32), bool) {
-    let wanted = wanted_size(source, preset, notes);
-    let (even_x, even_y) =
-        if preset.encoder.needs_even_size() { subsampled(pixel_format) } else { (false, false) };
-    let even = |size: u32, must: bool| if must { (size & !1).max(2) } else { size };
-    let size = (even(wanted.0, even_x), even(wanted.1, even_y));
-    let crop = wanted == source && size != source;
-    if crop {
-        notes.push(format!(
-            "{}x{} is cut to {}x{}: {} needs even sizes with {pixel_format}",
-            source.0, source.1, size.0, size.1, preset.encoder
-        ));
-    }
-    (size, crop)
-}
-
-fn wanted_size(source: (u32, u32), preset: &VideoPreset, notes: &mut Vec<String>) -> (u32, u32) {
-    let along = |size: u32, of: u32, other: u32| {
-        let scaled = (f64::from(other) * f64::from(size) / f64::from(of) / 2.0).round() * 2.0;
-        (scaled as u32).max(2)
-    };
-    let wanted = match (preset.width, preset.height) {
-        (None, None) => return source,
-        (Some(width), None) => (width, along(width, source.0, source.1)),
-        (None, Some(height)) => (along(height, source.1, source.0), height),
-        (Some(width), Some(height)) => (width, height),
-    };
-    if !preset.upscale && (wanted.0 > source.0 || wanted.1 > source.1) {
-        notes.push(format!(
-            "{}x{} would enlarge the picture, so it stays {}x{} (set upscale=true to enlarge)",
-            wanted.0, wanted.1, source.0, source.1
-        ));
-        return source;
-    }
-    wanted
-}
-
-/// Million pixels a second that one thread encodes at usual speeds, and bits
-/// for each pixel; from our own runs on a 2-core machine, order of magnitude.
-fn experience(encoder: VideoEncoder) -> (f64, f64) {
-    match encoder {
-        VideoEncoder::X264 => (22.0, 0.08),
-        VideoEncoder::X265 => (6.0, 0.05),
-        VideoEncoder::SvtAv1 => (14.0, 0.04),
-        VideoEncoder::Vp9 => (4.0, 0.06),
-        VideoEncoder::Ffv1 => (60.0, 4.0),
-    }
-}
-
-/// Thousands of pixels a second that one thread of `encoder` usually encodes.
-#[must_use]
-pub fn usual_speed(encoder: VideoEncoder) -> f64 {
-    experience(encoder).0 * 1000.0
-}
-
-/// What `seconds` of video of `size` pixels at `fps` frames a second would take
-/// and give, encoded in `slots` places at once.
-#[must_use]
-pub fn rough(
-    encoder: VideoEncoder,
-    size: (u32, u32),
-    fps: f64,
-    seconds: f64,
-    slots: u32,
-) -> Estimate {
-    let all = f64::from(size.0) * f64::from(size.1) * fps * seconds;
-    let (rate, bits) = experience(encoder);
-    let bytes = (all * bits / 8.0) as u64;
-    Estimate { seconds: all / 1e6 / rate / f64::from(slots.max(1)), bytes }
-}
-
-fn estimate(
-    media: &MediaInfo,
-    info: &VideoInfo,
-    encode: &VideoEncode,
-    cut: &Cut,
-    limits: PlanLimits,
-) -> Estimate {
-    let duration = media.duration.unwrap_or(0.0);
-    let pixels = f64::from(encode.size.0) * f64::from(encode.size.1);
-    let all = pixels * info.fps().unwrap_or(25.0) * duration;
-    let (rate, bits) = experience(encode.encoder);
-    let parallel = match cut {
-        Cut::Chunks { chunks } => (chunks.len() as u32).min(limits.slots),
-        Cut::Whole { .. } | Cut::Metadata { .. } => 1,
-    };
-    let audio_bits: u64 = media.audio().filter_map(|(stream, _)| stream.bit_rate).sum();
-    let bytes = (all * bits + audio_bits as f64 * duration) / 8.0;
-    Estimate { seconds: all / 1e6 / rate / f64::from(parallel.max(1)), bytes: bytes as u64 }
 }
 
 impl Plan {
@@ -482,7 +380,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::StreamKind;
+    use crate::media::{StreamKind, VideoInfo};
     use crate::packets::tests::stream;
     use crate::preset::Presets;
     use crate::task::TaskKind;
@@ -560,7 +458,8 @@ mod tests {
     fn sizes_follow_the_request() {
         let size = |info: VideoInfo, set: &[&str]| {
             let plan = make(&film(8.0, info), Ok(&stream(200, 50)), set, limits(1)).unwrap();
-            (plan.video.encode.size, plan.video.encode.crop, plan.notes.len())
+            let encode = plan.video.encode.unwrap();
+            (encode.size, encode.crop, plan.notes.len())
         };
         assert_eq!(size(picture(), &[]), ((1280, 720), false, 0));
         assert_eq!(size(picture(), &["width=640"]), ((640, 360), false, 0));

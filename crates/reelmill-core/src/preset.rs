@@ -3,6 +3,8 @@
 use crate::container::Container;
 use crate::encoder::VideoEncoder;
 use crate::error::Failure;
+use crate::hdr::{DolbyKeep, Keep};
+use crate::window::Window;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -19,36 +21,10 @@ pub struct Preset {
     /// The sound.
     #[serde(default)]
     pub audio: AudioPreset,
-    /// When given, nothing is encoded: Dolby Vision profile 7 becomes 8.1 by
-    /// its metadata alone, and all else stays as it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dolby: Option<DolbyPreset>,
-}
-
-/// How Dolby Vision metadata is converted.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(deny_unknown_fields, default)]
-pub struct DolbyPreset {
-    /// Whether a full enhancement layer may be lost though it makes the picture
-    /// brighter than the base layer is.
-    pub allow_fel_loss: bool,
-    /// What becomes of HDR10+ metadata.
-    pub hdr10plus: KeepOrDrop,
-}
-
-/// Whether something stays.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum KeepOrDrop {
-    /// It stays.
-    #[default]
-    Keep,
-    /// It is taken out.
-    Drop,
+    /// Whether nothing is encoded: Dolby Vision profile 7 becomes 8.1 by its
+    /// metadata alone, and all else stays as it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remux: bool,
 }
 
 /// How to encode the picture.
@@ -78,6 +54,22 @@ pub struct VideoPreset {
     /// Whether the picture may be made larger than the source.
     #[serde(default)]
     pub upscale: bool,
+    /// Whether HDR metadata of every kind is kept.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub hdr: Keep,
+    /// Whether HDR10+ metadata is kept.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub hdr10plus: Keep,
+    /// Whether Dolby Vision metadata is kept.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub dolby_vision: DolbyKeep,
+    /// Whether a full enhancement layer may be left out even where it expands
+    /// brightness.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_fel_loss: bool,
+    /// The part of the upright picture that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop: Option<Window>,
 }
 
 /// How to treat sound.
@@ -154,6 +146,10 @@ impl Default for AudioPreset {
     }
 }
 
+fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 fn default_keyframe_seconds() -> f64 {
     10.0
 }
@@ -174,8 +170,11 @@ const SHORT_KEYS: &[(&str, &str)] = &[
     ("height", "video.height"),
     ("upscale", "video.upscale"),
     ("keyframe_seconds", "video.keyframe_seconds"),
-    ("allow_fel_loss", "dolby.allow_fel_loss"),
-    ("hdr10plus", "dolby.hdr10plus"),
+    ("hdr", "video.hdr"),
+    ("hdr10plus", "video.hdr10plus"),
+    ("dolby_vision", "video.dolby_vision"),
+    ("allow_fel_loss", "video.allow_fel_loss"),
+    ("crop", "video.crop"),
 ];
 
 impl Presets {
@@ -287,7 +286,43 @@ fn scalar(key: &str, value: &str) -> toml::Value {
 }
 
 impl Preset {
+    /// The encoder that makes the picture, if one does.
+    #[must_use]
+    pub fn encoder(&self) -> Option<VideoEncoder> {
+        (!self.remux).then_some(self.video.encoder)
+    }
+
+    /// The codec of the output's picture, by FFmpeg's name.
+    #[must_use]
+    pub fn codec(&self) -> &'static str {
+        self.encoder().map_or("hevc", VideoEncoder::codec)
+    }
+
+    /// Where nothing is encoded, settings that need an encoder are refused rather
+    /// than passed over.
+    fn check_remux(&self) -> Result<(), String> {
+        let video = &self.video;
+        let set = [
+            ("crf", video.crf.is_some()),
+            ("speed", video.speed.is_some()),
+            ("tune", video.tune.is_some()),
+            ("width", video.width.is_some()),
+            ("height", video.height.is_some()),
+            ("crop", video.crop.is_some()),
+            ("hdr", video.hdr == Keep::Drop),
+            ("dolby_vision", video.dolby_vision == DolbyKeep::Drop),
+            ("audio.mode", self.audio.mode == AudioMode::Encode),
+        ];
+        match set.iter().find(|(_, set)| *set) {
+            Some((name, _)) => Err(format!("nothing is encoded, so '{name}' cannot be set")),
+            None => Ok(()),
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
+        if self.remux {
+            self.check_remux()?;
+        }
         let video = &self.video;
         let encoder = video.encoder;
         if let Some(crf) = video.crf {
@@ -336,7 +371,7 @@ mod tests {
     fn built_in_presets_are_valid_and_named_as_documented() {
         let presets = Presets::built_in().unwrap();
         let names: Vec<_> = presets.names().collect();
-        assert_eq!(names, ["av1", "dv81-remux", "h264", "hevc", "lossless", "vp9"]);
+        assert_eq!(names, ["av1", "dv81-hevc", "dv81-remux", "h264", "hevc", "lossless", "vp9"]);
         for name in names {
             presets.get(name, &[]).unwrap();
         }
@@ -352,6 +387,19 @@ mod tests {
         assert_eq!(preset.format, Container::Mp4);
         let av1 = presets.get("av1", &["speed=10".into()]).unwrap();
         assert_eq!(av1.video.speed.as_deref(), Some("10"));
+    }
+
+    #[test]
+    fn what_needs_an_encoder_is_refused_where_nothing_is_encoded() {
+        let presets = Presets::built_in().unwrap();
+        let get = |set: &str| presets.get("dv81-remux", &[set.to_owned()]);
+        for set in ["crf=20", "width=640", "crop=16:16:0:0", "hdr=drop", "audio.mode=encode"] {
+            let refused = get(set).unwrap_err();
+            assert!(refused.message.contains("nothing is encoded"), "{refused}");
+        }
+        let preset = get("allow_fel_loss=true").unwrap();
+        assert_eq!((preset.encoder(), preset.codec()), (None, "hevc"));
+        assert_eq!(presets.get("h264", &[]).unwrap().encoder(), Some(VideoEncoder::X264));
     }
 
     #[test]

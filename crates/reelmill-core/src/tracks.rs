@@ -81,6 +81,44 @@ impl Tracks {
         }
         tracks
     }
+
+    /// For a file whose tracks all stay as they are, but the one of the stream
+    /// `layer`, which is taken out.
+    #[must_use]
+    pub fn all(media: &MediaInfo, layer: Option<u32>) -> Self {
+        let main = media.video().map(|(stream, _)| stream.index);
+        let mut tracks = Self::default();
+        for stream in media.streams.iter().filter(|stream| Some(stream.index) != main) {
+            let index = stream.index;
+            let dropped = |reason: &str| Dropped {
+                stream: index,
+                what: describe(stream),
+                reason: reason.to_owned(),
+            };
+            let action = match &stream.kind {
+                StreamKind::Audio(_) => TrackAction::CopyAudio,
+                StreamKind::Subtitle => TrackAction::Subtitle { fate: SubtitleFate::Copy },
+                StreamKind::Attachment => TrackAction::Attachment,
+                StreamKind::Cover(_) => TrackAction::Cover,
+                StreamKind::Video(_) if layer == Some(index) => {
+                    tracks.dropped.push(dropped("it is Dolby Vision's enhancement layer"));
+                    continue;
+                }
+                StreamKind::Video(_) => {
+                    tracks
+                        .notes
+                        .push(format!("stream {index}: {} stays as it is", describe(stream)));
+                    continue;
+                }
+                StreamKind::Data => {
+                    tracks.dropped.push(dropped("data streams cannot be carried over"));
+                    continue;
+                }
+            };
+            tracks.kept.push(TrackPlan { stream: index, action });
+        }
+        tracks
+    }
 }
 
 fn decide(

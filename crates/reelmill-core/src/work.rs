@@ -1,6 +1,7 @@
 //! What the tasks of a plan are, and what each is to do.
 
 use crate::chunk::{ByteRange, Chunk, slice};
+use crate::encoder::VideoEncoder;
 use crate::id::{JobId, TaskId};
 use crate::plan::{Cut, Plan, VideoEncode};
 use crate::task::{Task, TaskKind, TaskResult};
@@ -76,7 +77,7 @@ impl Plan {
             Cut::Whole { .. } => vec![Task {
                 weight: u64::MAX >> 1,
                 cost: self.kilopixels(self.declared_frames()),
-                needs: Some(self.video.encode.encoder),
+                needs: self.encoder(),
                 ..Task::new(TaskId { job, generation, number: 1 }, TaskKind::EncodeVideo, 1, now)
             }],
             Cut::Metadata { .. } => Vec::new(),
@@ -106,16 +107,20 @@ impl Plan {
                 weight: chunk.weight,
                 cost: (all * chunk.weight as f64 / weights.max(1) as f64) as u64,
                 frames: chunk.pts.len() as u64,
-                needs: Some(self.video.encode.encoder),
+                needs: self.encoder(),
                 ..Task::new(id, TaskKind::EncodeChunk, 1, now)
             }
         };
         (1u32..).zip(chunks).map(task).collect()
     }
 
+    fn encoder(&self) -> Option<VideoEncoder> {
+        self.video.encode.as_ref().map(|encode| encode.encoder)
+    }
+
     /// Thousands of pixels that so many frames of the output have.
     fn kilopixels(&self, frames: u64) -> u64 {
-        let (width, height) = self.video.encode.size;
+        let (width, height) = self.video.encode.as_ref().map_or((0, 0), |encode| encode.size);
         (frames as f64 * f64::from(width) * f64::from(height) / 1000.0) as u64
     }
 
@@ -174,7 +179,7 @@ impl Plan {
                 _ => None,
             };
         }
-        let (stream, time_base, encode) = (video.stream, video.time_base, video.encode.clone());
+        let (stream, time_base, encode) = (video.stream, video.time_base, video.encode.clone()?);
         Some(match &video.cut {
             Cut::Chunks { chunks } => {
                 let chunk = chunks.get(at)?.clone();

@@ -7,6 +7,7 @@ mod whole;
 pub use whole::encode_video;
 
 use crate::args::{self, Args, VideoArgs};
+use crate::dynamic::{self, Origin, Range};
 use crate::process::{ToolCommand, ToolOutput};
 use crate::progress::{Progress, ProgressParser};
 use crate::tools::Tools;
@@ -86,6 +87,10 @@ pub async fn encode_chunk(
     for preroll in attempts(chunk, job.source.partial) {
         let args = args::chunk(job.args(), (chunk.start, chunk.end), preroll, out);
         match attempt(tools, job, chunk, (args, out), on_progress, cancel).await? {
+            Ok(file) if job.encode.hdr.per_frame() => {
+                let range = Range { from: preroll, until: chunk.end };
+                return metadata(tools, job, (chunk.pts.ticks(), range), (file, out), cancel).await;
+            }
             Ok(file) => return Ok(file),
             Err(difference) => {
                 let from = preroll.map_or("the beginning".into(), |key| {
@@ -142,6 +147,41 @@ async fn attempt(
         extradata: found.digest,
         pts: None,
     }))
+}
+
+/// Gives the frames at `times` of the encoded file their metadata, and reads the
+/// file back.
+async fn metadata(
+    tools: &Tools,
+    job: VideoJob<'_>,
+    (times, range): (&[i64], Range),
+    (file, out): (EncodedFile, &Path),
+    cancel: &CancellationToken,
+) -> Result<EncodedFile, Failure> {
+    let origin = Origin {
+        path: job.source.path,
+        stream: job.stream,
+        base: job.time_base,
+        encode: job.encode,
+    };
+    let scratch = out.parent().unwrap_or(out);
+    let before = read_back(tools, out, cancel).await?;
+    let frames = dynamic::gather(tools, origin, times, range, scratch, cancel).await;
+    let frames = match frames {
+        // What lacks in a part of the source may be elsewhere in the whole.
+        Err(failure) if failure.class == FailureClass::Input && job.source.partial => {
+            return Err(Failure::new(FailureClass::Recut, failure.message));
+        }
+        frames => frames?,
+    };
+    dynamic::put(tools, frames, out, cancel).await?;
+    let after = read_back(tools, out, cancel).await?;
+    match (before, after) {
+        (Some(before), Some(after)) if before.same_times(&after) => {
+            Ok(EncodedFile { extradata: after.digest, ..file })
+        }
+        _ => Err(Failure::transient("the times of the frames changed when metadata was put in")),
+    }
 }
 
 impl<'a> VideoJob<'a> {

@@ -8,10 +8,10 @@
 //! [`inject`] puts them into a stream that has none.
 
 pub mod access_unit;
-mod bits;
 pub mod convert;
 pub mod digest;
 pub mod inject;
+pub mod layer;
 pub mod nal;
 pub mod order;
 pub mod parameter_sets;

@@ -5,7 +5,6 @@
 //! which only the tool can tell. It reads a bounded number of bytes.
 
 mod av1;
-mod bits;
 mod boxes;
 mod ebml;
 mod h264;

@@ -7,10 +7,13 @@
 
 pub mod args;
 pub mod audio;
+mod bits;
 pub mod capability;
+mod dynamic;
 pub mod encode;
 pub mod hdr;
 pub mod headers;
+mod imprint;
 #[doc(hidden)]
 pub mod judge;
 pub mod layout;

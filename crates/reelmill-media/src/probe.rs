@@ -2,9 +2,11 @@
 
 mod describe;
 mod guard;
+mod hdr;
 
 pub use guard::input_guard;
 pub(crate) use guard::refused_decoder;
+pub(crate) use hdr::dolby_record;
 
 use crate::args::{Args, source_input};
 use crate::process::plain;
@@ -60,7 +62,9 @@ pub async fn probe(
         let message = format!("ffprobe gave no readable answer about {}: {error}", path.display());
         Failure::transient(message)
     })?;
-    Ok(describe::media_info(&json, size))
+    let mut media = describe::media_info(&json, size);
+    hdr::look(tools, path, &mut media, cancel).await?;
+    Ok(media)
 }
 
 /// The size of the file, in bytes, and its first bytes, if there is one that

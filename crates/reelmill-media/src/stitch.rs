@@ -8,12 +8,13 @@ pub(crate) use tags::dispositions;
 
 use crate::args::{self, Repair, StitchInputs, StitchTrack, StitchVideo, TrackSource, VideoInput};
 use crate::encode::{OnProgress, refuse_read_error, remove, run};
+use crate::imprint;
 use crate::tools::Tools;
 use cover::Cover;
 use reelmill_core::container::{Container, SubtitleFate};
 use reelmill_core::error::Failure;
 use reelmill_core::media::{MediaInfo, Stream};
-use reelmill_core::plan::Plan;
+use reelmill_core::plan::{Plan, VideoEncode};
 use reelmill_core::pts::PtsList;
 use reelmill_core::tracks::{TrackAction, TrackPlan};
 use std::collections::BTreeMap;
@@ -34,6 +35,8 @@ pub struct Parts<'a> {
 pub struct Assembly<'a> {
     /// The plan.
     pub plan: &'a Plan,
+    /// How its picture was encoded.
+    pub encode: &'a VideoEncode,
     /// What the probe found in the source.
     pub media: &'a MediaInfo,
     /// The source.
@@ -58,7 +61,7 @@ pub async fn stitch(
     on_progress: OnProgress<'_>,
     cancel: &CancellationToken,
 ) -> Result<(), Failure> {
-    let Assembly { plan, media, source, parts, .. } = assembly;
+    let Assembly { plan, encode, media, source, parts, .. } = assembly;
     remove(out).await?;
     let list = write_list(assembly, "parts.ffconcat").await?;
     let covers = cover::extract(tools, assembly, cancel).await?;
@@ -73,7 +76,6 @@ pub async fn stitch(
         audio: parts.audio,
     };
     let stream = media.streams.iter().find(|stream| stream.index == plan.video.stream);
-    let encode = &plan.video.encode;
     let video = StitchVideo {
         codec: encode.encoder.codec(),
         time_base: plan.video.time_base,
@@ -83,13 +85,15 @@ pub async fn stitch(
         dispositions: stream.map(dispositions).unwrap_or_default(),
     };
     let tracks = tracks(assembly, &covers, (&copies, &encoded));
-    let global = tags::stale_global(media);
+    let mut global = tags::stale_global(media);
+    global.extend(imprint::reserve(plan.container, &encode.hdr, media));
     let command = tools.ffmpeg(args::stitch(plan.container, inputs, &video, &tracks, &global, out));
     let output = run(command, on_progress, cancel).await?;
     for line in &output.stderr {
         tracing::warn!(line, "while stitching");
     }
-    refuse_read_error(&output)
+    refuse_read_error(&output)?;
+    imprint::imprint(plan.container, &encode.hdr, out).await
 }
 
 impl Assembly<'_> {

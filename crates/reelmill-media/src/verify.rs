@@ -1,5 +1,6 @@
 //! Measures an output and has it judged: is it what the plan promised?
 
+mod dynamic;
 mod hashes;
 mod heard;
 mod pictures;
@@ -51,7 +52,7 @@ pub async fn expect(
     cancel: &CancellationToken,
 ) -> Result<Expected, Failure> {
     let list_path = write_list(assembly, "verify.ffconcat").await?;
-    let codec = assembly.plan.video.encode.encoder.codec();
+    let codec = assembly.encode.encoder.codec();
     let (source, packets) = tokio::try_join!(
         list(tools, source_input(assembly.source), "", cancel),
         hashes::packet_hashes(tools, concat_input(&list_path, assembly.parts.video), codec, cancel),
@@ -74,7 +75,7 @@ pub async fn verify(
     out: &Path,
     cancel: &CancellationToken,
 ) -> Result<Verdict, Failure> {
-    let codec = assembly.plan.video.encode.encoder.codec();
+    let codec = assembly.encode.encoder.codec();
     let (media, output, have) = tokio::try_join!(
         probe(tools, out, cancel),
         list(tools, source_input(out), "", cancel),
@@ -100,6 +101,7 @@ pub async fn verify(
     checks.push(pictures::compare(tools, &measured, &seams, wanted, cancel).await?);
     checks.extend(sound);
     checks.extend(streams::checks(&measured));
+    checks.extend(dynamic::checks(tools, &measured, out, cancel).await?);
     checks.push(measured.duration());
     Ok(Verdict { checks })
 }
@@ -160,7 +162,7 @@ impl Measured<'_> {
             pixel_format: self.assembly.source_pixels(),
             stream: video.stream,
             time_base: video.time_base,
-            encode: &video.encode,
+            encode: self.assembly.encode,
         }
     }
 

@@ -99,9 +99,10 @@ pub(crate) async fn own_worker(store: &dyn Store, number: u32) -> Result<WorkerI
 /// `encoder`, if it works on this machine.
 pub(crate) async fn proven_one(
     tools: &Tools,
-    encoder: VideoEncoder,
+    encoder: Option<VideoEncoder>,
     cancel: &CancellationToken,
 ) -> Vec<ProvenEncoder> {
+    let Some(encoder) = encoder else { return Vec::new() };
     working(vec![prove(tools, encoder, cancel).await])
 }
 

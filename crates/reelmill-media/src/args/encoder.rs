@@ -4,6 +4,7 @@ use super::Args;
 use super::filter::is_rgb;
 use crate::capability::ffmpeg_encoder_name;
 use reelmill_core::encoder::VideoEncoder;
+use reelmill_core::hdr::MasteringDisplay;
 use reelmill_core::media::{Colour, FieldOrder};
 use reelmill_core::plan::VideoEncode;
 
@@ -31,7 +32,7 @@ fn x264(args: Args, encode: &VideoEncode) -> Args {
     args.maybe("-preset:v", encode.speed.as_ref())
         .maybe("-tune:v", encode.tune.as_ref())
         .option("-threads:v", encode.threads.to_string())
-        .option("-x264-params", "stitchable=1:open-gop=0")
+        .option("-x264-params", format!("stitchable=1:open-gop=0{}", x264_hdr(encode)))
 }
 
 /// x265 opens groups of pictures unless told not to, and writes its settings
@@ -42,9 +43,41 @@ fn x265(args: Args, encode: &VideoEncode) -> Args {
         let frames = encode.threads.clamp(1, 4);
         params += &format!(":pools={}:frame-threads={frames}", encode.threads);
     }
+    params += &x265_hdr(encode);
     args.maybe("-preset:v", encode.speed.as_ref())
         .maybe("-tune:v", encode.tune.as_ref())
         .option("-x265-params", params)
+}
+
+fn x264_hdr(encode: &VideoEncode) -> String {
+    let mastering = encode.hdr.mastering.map(|display| format!(":mastering-display={display}"));
+    let light = encode.hdr.light.map(|light| format!(":cll={light}"));
+    mastering.unwrap_or_default() + &light.unwrap_or_default()
+}
+
+/// The same for every chunk, as all that gets into parameter sets must be.
+/// Dolby Vision wants delimiters and a rate that its decoders can count on.
+fn x265_hdr(encode: &VideoEncode) -> String {
+    let hdr = &encode.hdr;
+    let mut params = String::new();
+    if let Some(display) = hdr.mastering {
+        params += &format!(":master-display={display}");
+    }
+    if let Some(light) = hdr.light {
+        params += &format!(":max-cll={light}");
+    }
+    let pq = encode.colour.transfer.as_deref() == Some("smpte2084");
+    if !params.is_empty() && pq {
+        params += ":hdr10=1";
+        if encode.pixel_format.ends_with("10le") {
+            params += ":hdr10-opt=1";
+        }
+    }
+    if hdr.dolby_vision.is_some() {
+        let most = if encode.size.0 > 1920 || encode.size.1 > 1088 { 100_000 } else { 40_000 };
+        params += &format!(":aud=1:hrd=1:high-tier=1:vbv-maxrate={most}:vbv-bufsize={most}");
+    }
+    params
 }
 
 fn svt_av1(args: Args, encode: &VideoEncode) -> Args {
@@ -57,8 +90,26 @@ fn svt_av1(args: Args, encode: &VideoEncode) -> Args {
         Some("ssim") => params.push("tune=2".into()),
         _ => {}
     }
+    if let Some(display) = encode.hdr.mastering {
+        params.push(format!("mastering-display={}", svt_av1_display(&display)));
+    }
+    if let Some(light) = encode.hdr.light {
+        params.push(format!("content-light={light}"));
+    }
     let params = (!params.is_empty()).then(|| params.join(":"));
     args.maybe("-preset:v", encode.speed.as_ref()).maybe("-svtav1-params", params)
+}
+
+/// SVT-AV1 takes fractions and candela, not the units of the standard.
+fn svt_av1_display(display: &MasteringDisplay) -> String {
+    let part = |value: u16| f64::from(value) / 50_000.0;
+    let light = |value: u32| f64::from(value) / 10_000.0;
+    let point = |name: &str, (x, y): (u16, u16)| format!("{name}({:.5},{:.5})", part(x), part(y));
+    point("G", display.green)
+        + &point("B", display.blue)
+        + &point("R", display.red)
+        + &point("WP", display.white)
+        + &format!("L({:.4},{:.4})", light(display.max_luminance), light(display.min_luminance))
 }
 
 fn vp9(args: Args, encode: &VideoEncode) -> Args {

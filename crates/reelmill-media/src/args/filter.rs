@@ -11,9 +11,14 @@ use reelmill_core::time::TimeBase;
 /// must not make a chunk of another size.
 #[must_use]
 pub fn picture_chain(encode: &VideoEncode, source_pixels: &str) -> String {
-    let (source, size) = (encode.source_size, encode.size);
+    let (source, size) = (encode.part_size(), encode.size);
     let (width, height) = if encode.crop { source } else { size };
-    let mut chain = format!(
+    let window = encode.window.map_or(String::new(), |window| {
+        let (width, height) = encode.source_size;
+        format!(",scale={width}:{height},crop={window}")
+    });
+    let mut chain = window;
+    chain += &format!(
         ",scale={width}:{height}:flags=lanczos+accurate_rnd{}",
         ranges(encode, source_pixels)
     );

@@ -132,10 +132,12 @@ fn encode(preset: &Preset, colour: &str) -> VideoEncode {
         keyframe_interval: 250,
         pixel_format: video.encoder.pixel_format("yuv420p").0.into(),
         source_size: (1280, 720),
+        window: video.crop,
         size: (video.width.unwrap_or(1280), video.height.unwrap_or(720)),
         crop: false,
         field_order: FieldOrder::Progressive,
         colour: Colour { transfer: Some(colour.to_owned()), ..Colour::default() },
+        hdr: reelmill_core::hdr::HdrKept::default(),
         threads: 2,
     }
 }

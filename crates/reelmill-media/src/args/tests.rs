@@ -5,6 +5,7 @@ use crate::fixture;
 use crate::process::ToolCommand;
 use reelmill_core::container::Container;
 use reelmill_core::encoder::VideoEncoder;
+use reelmill_core::hdr::HdrKept;
 use reelmill_core::media::{AudioInfo, Colour, FieldOrder};
 use reelmill_core::plan::VideoEncode;
 use reelmill_core::preset::AudioCodec;
@@ -21,10 +22,12 @@ fn encode(encoder: VideoEncoder) -> VideoEncode {
         keyframe_interval: 250,
         pixel_format: "yuv420p".into(),
         source_size: (1280, 720),
+        window: None,
         size: (1280, 720),
         crop: false,
         field_order: FieldOrder::Progressive,
         colour: Colour::default(),
+        hdr: HdrKept::default(),
         threads: 2,
     }
 }

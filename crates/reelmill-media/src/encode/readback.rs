@@ -21,6 +21,22 @@ pub(super) struct Encoded {
     pub digest: String,
 }
 
+impl Encoded {
+    /// Whether `other` has the same frames at the same times.
+    pub(super) fn same_times(&self, other: &Self) -> bool {
+        let scaled = |base: TimeBase, of: TimeBase, ticks: i64| {
+            i128::from(ticks) * i128::from(base.num()) * i128::from(of.den())
+        };
+        let (one, two) = (self.time_base, other.time_base);
+        self.pts.len() == other.pts.len()
+            && self
+                .pts
+                .iter()
+                .zip(&other.pts)
+                .all(|(a, b)| scaled(one, two, *a) == scaled(two, one, *b))
+    }
+}
+
 /// Reads the NUT file `path` back; `None` when it holds no video that can be
 /// read without errors.
 ///

@@ -3,6 +3,7 @@
 use super::readback::{Encoded, read_back};
 use super::{EncodedFile, OnProgress, VideoJob, compare, refuse_read_error, remove, run};
 use crate::args::{self, source_input};
+use crate::dynamic::Range;
 use crate::listing::list;
 use crate::tools::Tools;
 use reelmill_core::check;
@@ -45,7 +46,12 @@ pub async fn encode_video(
     compare::times((&times, job.time_base), origin, &found, compare::slack(job.encode.encoder))
         .map_err(|why| Failure::transient(format!("the encoder changed the frames: {why}")))?;
     check_end(tools, job, declared, &times, cancel).await?;
-    Ok(file(found, times))
+    if !job.encode.hdr.per_frame() {
+        return Ok(file(found, times));
+    }
+    let plain = seen.iter().flatten().copied().collect::<Vec<_>>();
+    let made = file(found, times);
+    super::metadata(tools, job, (&plain, Range::default()), (made, out), cancel).await
 }
 
 fn file(found: Encoded, times: Vec<i64>) -> EncodedFile {

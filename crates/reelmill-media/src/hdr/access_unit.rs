@@ -130,6 +130,18 @@ impl Assembler {
         self.current.add(nal)
     }
 
+    /// Hands over the access unit that a packet ends with, and goes on: for
+    /// containers, whose packets hold one each.
+    ///
+    /// # Errors
+    /// What `on_unit` fails with.
+    pub fn end_of_packet(&mut self, on_unit: OnAccessUnit<'_>) -> Result<(), Failure> {
+        if self.current.units.is_empty() {
+            return Ok(());
+        }
+        on_unit(std::mem::take(&mut self.current))
+    }
+
     /// Hands over the last access unit.
     ///
     /// # Errors

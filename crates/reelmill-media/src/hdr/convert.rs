@@ -11,7 +11,7 @@ use reelmill_core::error::Failure;
 const NAMED: usize = 8;
 
 /// How to convert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Whether HDR10+ metadata is taken out.
     pub drop_hdr10_plus: bool,
@@ -20,6 +20,14 @@ pub struct Options {
     pub allow_fel_loss: bool,
     /// Nits that the base layer's mastering display reached, where known.
     pub base_nits: Option<u32>,
+    /// What the base layer is without metadata: 1 HDR10, 4 HLG.
+    pub compatibility: u8,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { drop_hdr10_plus: false, allow_fel_loss: false, base_nits: None, compatibility: 1 }
+    }
 }
 
 /// What was found and done.

@@ -1,7 +1,7 @@
 //! Parameter sets of HEVC, as far as the order of pictures depends on them.
 
-use super::bits::Bits;
 use super::nal::NalKind;
+use crate::bits::Bits;
 use std::collections::BTreeMap;
 
 /// What a slice header needs to know of a sequence parameter set.
@@ -69,34 +69,34 @@ impl ParameterSets {
 /// The sequence parameter set whose payload this is (H.265, 7.3.2.2).
 #[must_use]
 pub fn sps(payload: &[u8]) -> Option<Sps> {
-    let mut bits = Bits::new(payload);
+    let mut bits = Bits::of_payload(payload);
     bits.skip(4)?;
-    let sub_layers = bits.number(3)?;
+    let sub_layers = bits.uint(3)?;
     bits.skip(1)?;
     skip_profile(&mut bits, sub_layers)?;
-    let id = bits.golomb().filter(|id| *id < 16)?;
-    let chroma = bits.golomb().filter(|chroma| *chroma <= 3)?;
+    let id = bits.ue().filter(|id| *id < 16)?;
+    let chroma = bits.ue().filter(|chroma| *chroma <= 3)?;
     let separate_planes = chroma == 3 && bits.bit()?;
-    let coded_size = (bits.golomb()?, bits.golomb()?);
+    let coded_size = (bits.ue()?, bits.ue()?);
     if bits.bit()? {
         for _ in 0..4 {
-            bits.golomb()?;
+            bits.ue()?;
         }
     }
-    let (_luma_depth, _chroma_depth) = (bits.golomb()?, bits.golomb()?);
-    let order_bits = bits.golomb().filter(|bits| *bits <= 12)? + 4;
+    let (_luma_depth, _chroma_depth) = (bits.ue()?, bits.ue()?);
+    let order_bits = bits.ue().filter(|bits| *bits <= 12)? + 4;
     Some(Sps { id, order_bits, separate_planes, coded_size })
 }
 
 /// Passes over profile, tier and level (H.265, 7.3.3).
-fn skip_profile(bits: &mut Bits<'_>, sub_layers: u32) -> Option<()> {
+pub(crate) fn skip_profile(bits: &mut Bits<'_>, sub_layers: u32) -> Option<()> {
     bits.skip(88 + 8)?;
     let mut present = Vec::with_capacity(8);
     for _ in 0..sub_layers {
         present.push((bits.bit()?, bits.bit()?));
     }
     if sub_layers > 0 {
-        bits.skip(2 * (8 - sub_layers))?;
+        bits.skip(2 * (8 - sub_layers as usize))?;
     }
     for (profile, level) in present {
         bits.skip(if profile { 88 } else { 0 } + if level { 8 } else { 0 })?;
@@ -107,12 +107,12 @@ fn skip_profile(bits: &mut Bits<'_>, sub_layers: u32) -> Option<()> {
 /// The picture parameter set whose payload this is (H.265, 7.3.2.3).
 #[must_use]
 pub fn pps(payload: &[u8]) -> Option<Pps> {
-    let mut bits = Bits::new(payload);
-    let id = bits.golomb().filter(|id| *id < 64)?;
-    let sps = bits.golomb().filter(|id| *id < 16)?;
+    let mut bits = Bits::of_payload(payload);
+    let id = bits.ue().filter(|id| *id < 64)?;
+    let sps = bits.ue().filter(|id| *id < 16)?;
     let _dependent_slices = bits.bit()?;
     let output_flag = bits.bit()?;
-    let extra_bits = bits.number(3)?;
+    let extra_bits = bits.uint(3)?;
     Some(Pps { id, sps, output_flag, extra_bits })
 }
 

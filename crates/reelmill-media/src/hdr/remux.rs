@@ -9,10 +9,11 @@ use super::{sei, usual};
 use crate::matroska::{
     self, Changed, Edits, Header, Refusal, Track, TrackSum, header, packets, rewrite,
 };
+use crate::tools::Tools;
 use reelmill_core::check::{Check, Verdict, equal};
-use reelmill_core::dolby;
+use reelmill_core::dolby::{self, DolbyKept, MetadataOnly};
 use reelmill_core::error::Failure;
-use reelmill_core::preset::{DolbyPreset, KeepOrDrop};
+use reelmill_core::hdr::Keep;
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
@@ -32,7 +33,9 @@ pub struct DolbyRemux<'a> {
     /// The output, a Matroska file.
     pub out: &'a Path,
     /// How.
-    pub dolby: DolbyPreset,
+    pub how: MetadataOnly,
+    /// What the output has then.
+    pub kept: DolbyKept,
 }
 
 impl DolbyRemux<'_> {
@@ -40,7 +43,7 @@ impl DolbyRemux<'_> {
     ///
     /// # Errors
     /// As [`remux`]; class environment when MKVToolNix is needed and missing.
-    pub async fn run(self, cancel: &CancellationToken) -> Result<Verdict, Failure> {
+    pub async fn run(self, tools: &Tools, cancel: &CancellationToken) -> Result<Verdict, Failure> {
         let failure = match self.blocking(self.source, cancel).await {
             Ok(verdict) => return Ok(verdict),
             Err(Refusal::Odd(why)) => {
@@ -52,7 +55,7 @@ impl DolbyRemux<'_> {
         match failure {
             Some(failure) if is_matroska(self.source) => Err(failure),
             _ => {
-                let usual = usual::bring(self.source, self.scratch, cancel).await?;
+                let usual = usual::bring(tools, self.source, self.scratch, cancel).await?;
                 let done = self.blocking(&usual, cancel).await;
                 done.map_err(Refusal::into_failure)
             }
@@ -61,9 +64,10 @@ impl DolbyRemux<'_> {
 
     async fn blocking(self, source: &Path, cancel: &CancellationToken) -> Result<Verdict, Refusal> {
         let options = Options {
-            drop_hdr10_plus: self.dolby.hdr10plus == KeepOrDrop::Drop,
-            allow_fel_loss: self.dolby.allow_fel_loss,
+            drop_hdr10_plus: self.how.hdr10plus == Keep::Drop,
+            allow_fel_loss: self.how.allow_fel_loss,
             base_nits: None,
+            compatibility: self.kept.compatibility,
         };
         let stop = cancel.child_token();
         let _guard = stop.clone().drop_guard();
@@ -108,7 +112,7 @@ pub fn remux(
     let record = match base.dolby_record.as_deref().and_then(|record| record.get(..24)) {
         // 8.4 stays 8.4: its base layer is HLG.
         Some(record) if record[2] >> 1 == 8 => std::array::from_fn(|at| record[at]),
-        _ => dolby::record_81(base.size, fps),
+        _ => record(&base, fps, options.compatibility),
     };
     let mut converter = Converter::new(options);
     let length = base.nal_length_bytes();
@@ -142,7 +146,14 @@ pub fn remux(
     verify(out, &changed, &base, &done, &record)
 }
 
-fn seconds(time: i64, scale: u64) -> f64 {
+/// The record of profile 8 for a track.
+fn record(track: &Track, fps: f64, compatibility: u8) -> [u8; 24] {
+    let side = |pixels: u64| u32::try_from(pixels).unwrap_or(u32::MAX);
+    let level = dolby::level((side(track.size.0), side(track.size.1)), fps);
+    DolbyKept { stream: 0, convert: true, compatibility, level }.record()
+}
+
+pub(super) fn seconds(time: i64, scale: u64) -> f64 {
     time as f64 * scale as f64 / 1e9
 }
 
@@ -188,7 +199,7 @@ fn beside(source: &Path, layer: &Track) -> Result<Vec<(i64, Vec<u8>)>, Refusal> 
 }
 
 /// Writes a unit into a packet.
-fn put(unit: &[u8], length_bytes: usize, to: &mut Vec<u8>) -> Result<(), Failure> {
+pub(super) fn put(unit: &[u8], length_bytes: usize, to: &mut Vec<u8>) -> Result<(), Failure> {
     let length = unit.len().to_be_bytes();
     let (spare, stated) = length.split_at(length.len() - length_bytes.min(length.len()));
     if spare.iter().any(|byte| *byte != 0) {

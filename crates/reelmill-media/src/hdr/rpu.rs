@@ -6,8 +6,9 @@ use dolby_vision::rpu::ConversionMode;
 use dolby_vision::rpu::dovi_rpu::DoviRpu;
 use dolby_vision::rpu::extension_metadata::blocks::ExtMetadataBlock;
 use dolby_vision::rpu::rpu_data_nlq::DoviELType;
-use reelmill_core::dolby::EnhancementLayer;
+use reelmill_core::dolby::{EnhancementLayer, convertible};
 use reelmill_core::error::Failure;
+use reelmill_core::hdr::Bars;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Bytes of an RPU beyond which it is refused; real ones have 150 to 1000.
@@ -19,19 +20,6 @@ const LEVELS: [u8; 12] = [1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 254, 255];
 /// The metadata of one picture, read and found whole.
 #[derive(Debug, Clone)]
 pub struct Rpu(DoviRpu);
-
-/// Bars around the active picture, pixels of the coded picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Bars {
-    /// Left.
-    pub left: u16,
-    /// Right.
-    pub right: u16,
-    /// Top.
-    pub top: u16,
-    /// Bottom.
-    pub bottom: u16,
-}
 
 impl Rpu {
     /// Reads the NAL unit `nal` (type 62, with its header).
@@ -144,11 +132,7 @@ impl Rpu {
     /// Class input, unless it is of profile 7 or 8: the colours of another base
     /// would be wrong.
     pub fn make_81(&mut self) -> Result<(), Failure> {
-        let profile = self.profile();
-        if !matches!(profile, 7 | 8) {
-            let message = format!("Dolby Vision profile {profile} cannot become profile 8.1");
-            return Err(Failure::input(message));
-        }
+        convertible(self.profile())?;
         let rpu = &mut self.0;
         guarded(|| rpu.convert_with_mode(ConversionMode::To81).map_err(|error| error.to_string()))?;
         if self.profile() != 8 || self.layer().is_some() {
@@ -195,7 +179,7 @@ fn unreadable(why: &str) -> Failure {
 /// Whether the checksum in `nal` is that of its content (CRC-32/MPEG-2). A
 /// damaged unit is thereby refused before anybody tries to make sense of it.
 fn checksum_holds(nal: &[u8]) -> bool {
-    let plain = super::bits::unescape(&nal[2..]);
+    let plain = crate::bits::unescape(&nal[2..]);
     let zeros = plain.iter().rev().take_while(|byte| **byte == 0).count();
     let Some((content, [stated @ .., 0x80])) = plain[..plain.len() - zeros].split_last_chunk::<5>()
     else {

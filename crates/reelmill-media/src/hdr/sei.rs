@@ -1,8 +1,8 @@
 //! Supplemental information (SEI) of HEVC: finding, taking out and keeping
 //! HDR10+ metadata (SMPTE ST 2094-40).
 
-use super::bits::{escape, unescape};
 use super::nal::NalKind;
+use crate::bits::{escape, unescape};
 
 /// Mastering display colour volume.
 pub const MASTERING_DISPLAY: u32 = 137;

@@ -1,8 +1,8 @@
 //! Slice headers of HEVC, as far as they tell which picture a slice is part of.
 
-use super::bits::Bits;
 use super::nal::NalKind;
 use super::parameter_sets::ParameterSets;
+use crate::bits::Bits;
 
 /// What the first slice of a picture tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,25 +26,25 @@ pub fn begins_picture(nal: &[u8]) -> bool {
 pub fn first_slice(nal: &[u8], sets: &ParameterSets) -> Result<FirstSlice, String> {
     let kind = NalKind::of(nal).filter(|kind| kind.is_slice()).ok_or("it is no slice")?;
     let short = "its header is cut off";
-    let mut bits = Bits::new(&nal[2..]);
+    let mut bits = Bits::of_payload(&nal[2..]);
     if !bits.bit().ok_or(short)? {
         return Err("it does not begin a picture".into());
     }
     if kind.is_random_access() {
         bits.skip(1).ok_or(short)?;
     }
-    let id = bits.golomb().ok_or(short)?;
+    let id = bits.ue().ok_or(short)?;
     let (sps, pps) =
         sets.of(id).ok_or_else(|| format!("it needs parameter set {id}, which is not there"))?;
     let order_bits = sps.order_bits;
     if kind.is_idr() {
         return Ok(FirstSlice { order_low: 0, order_bits });
     }
-    bits.skip(pps.extra_bits).ok_or(short)?;
-    bits.golomb().ok_or(short)?;
-    bits.skip(u32::from(pps.output_flag)).ok_or(short)?;
+    bits.skip(pps.extra_bits as usize).ok_or(short)?;
+    bits.ue().ok_or(short)?;
+    bits.skip(usize::from(pps.output_flag)).ok_or(short)?;
     bits.skip(if sps.separate_planes { 2 } else { 0 }).ok_or(short)?;
-    let order_low = bits.number(order_bits).ok_or(short)?;
+    let order_low = bits.uint(order_bits).ok_or(short)?;
     Ok(FirstSlice { order_low, order_bits })
 }
 

@@ -1,7 +1,7 @@
 //! AV1: the sequence header in an `av1C` record (AV1 specification 5.5).
 
-use super::bits::Bits;
 use super::picture::{Picture, Transfer};
+use crate::bits::Bits;
 use reelmill_core::facts::Chroma;
 
 const SEQUENCE_HEADER: u8 = 1;

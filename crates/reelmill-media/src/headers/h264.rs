@@ -1,8 +1,8 @@
 //! H.264: the sequence parameter set in an `avcC` record (ITU-T H.264 7.3.2.1).
 
-use super::bits::{Bits, unescaped};
 use super::picture::{Picture, Transfer, chroma, crop_unit};
 use super::window::Fields;
+use crate::bits::{Bits, unescape};
 use reelmill_core::facts::Chroma;
 
 /// Profiles whose parameter sets tell chroma and depth.
@@ -23,7 +23,7 @@ pub(super) fn picture(record: &[u8]) -> Option<Picture> {
     if nal.first()? & 31 != 7 {
         return None;
     }
-    parameters(&unescaped(&nal[1..]))
+    parameters(&unescape(&nal[1..]))
 }
 
 fn parameters(data: &[u8]) -> Option<Picture> {

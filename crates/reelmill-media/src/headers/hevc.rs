@@ -1,8 +1,9 @@
 //! H.265: the sequence parameter set in an `hvcC` record (ITU-T H.265 7.3.2.2).
 
-use super::bits::{Bits, unescaped};
 use super::picture::{Picture, Transfer, chroma, crop_unit};
 use super::window::Fields;
+use crate::bits::{Bits, unescape};
+use crate::hdr::parameter_sets::skip_profile;
 use reelmill_core::facts::Chroma;
 
 /// "Unspecified" among the transfer characteristics.
@@ -21,7 +22,7 @@ pub(super) fn picture(record: &[u8]) -> Option<Picture> {
             let size = fields.uint(2)? as usize;
             let nal = fields.take(size)?;
             if kind == 33 {
-                return parameters(&unescaped(nal.get(2..)?));
+                return parameters(&unescape(nal.get(2..)?));
             }
         }
     }
@@ -33,7 +34,7 @@ fn parameters(data: &[u8]) -> Option<Picture> {
     bits.skip(4)?;
     let layers = bits.uint(3)?;
     bits.bit()?;
-    profile_tier_level(&mut bits, layers)?;
+    skip_profile(&mut bits, layers)?;
     bits.ue()?;
     let format = bits.ue()?;
     let separate = format == 3 && bits.bit()?;
@@ -61,21 +62,6 @@ fn parameters(data: &[u8]) -> Option<Picture> {
     }
     let chroma = if identity && chroma == Chroma::C444 { Chroma::Rgb } else { chroma };
     (width > 0 && height > 0).then_some(Picture { width, height, chroma, bit_depth, transfer })
-}
-
-fn profile_tier_level(bits: &mut Bits<'_>, layers: u32) -> Option<()> {
-    bits.skip(88 + 8)?;
-    let mut present = Vec::new();
-    for _ in 0..layers {
-        present.push((bits.bit()?, bits.bit()?));
-    }
-    if layers > 0 {
-        bits.skip(2 * (8 - layers as usize))?;
-    }
-    for (profile, level) in present {
-        bits.skip(if profile { 88 } else { 0 } + if level { 8 } else { 0 })?;
-    }
-    Some(())
 }
 
 /// Everything between the sizes and the usability information, and the

@@ -1,7 +1,7 @@
 //! What codec headers and first frames say of sound.
 
-use super::bits::Bits;
 use super::window::Fields;
+use crate::bits::Bits;
 
 /// Channels and samples per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -36,6 +36,17 @@ async fn tool_facts(tools: &Tools, path: &Path) -> Result<Facts, String> {
     Ok(Facts::of(&media, &extension))
 }
 
+/// The tool's facts without what only the pictures tell: Dolby Vision that the
+/// container has no record of.
+fn as_headers_tell(mut tool: Facts, quick: &Facts) -> Facts {
+    if let (Some(tool), Some(quick)) = (&mut tool.video, &quick.video)
+        && (tool.hdr, quick.hdr) == (Hdr::DolbyVision, Hdr::Hdr10)
+    {
+        tool.hdr = quick.hdr;
+    }
+    tool
+}
+
 /// What differs, field by field.
 fn differences(quick: &Facts, tool: &Facts) -> Vec<String> {
     let (quick, tool) = (serde_json::to_value(quick).unwrap(), serde_json::to_value(tool).unwrap());
@@ -67,7 +78,7 @@ async fn both_ways_give_the_same_facts_of_every_real_file() {
         }
         sure += 1;
         let differences = match tool_facts(&tools, &path).await {
-            Ok(tool) => differences(&quick, &tool),
+            Ok(tool) => differences(&quick, &as_headers_tell(tool, &quick)),
             Err(message) => vec![format!("the tool says: {message}")],
         };
         println!("{name:<70} {}", if differences.is_empty() { "same" } else { "DIFFERENT" });

@@ -1,7 +1,7 @@
 //! VP8 and VP9: the header of a key frame (RFC 6386 9.1; VP9 specification 6.2).
 
-use super::bits::Bits;
 use super::picture::{Picture, Transfer};
+use crate::bits::Bits;
 use reelmill_core::facts::Chroma;
 
 /// The picture that a VP9 key frame describes.

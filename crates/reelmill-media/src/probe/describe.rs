@@ -1,5 +1,6 @@
 //! Turns ffprobe's JSON into media info, forgiving whatever is odd in it.
 
+use reelmill_core::hdr::{ContentLight, MasteringDisplay};
 use reelmill_core::media::{
     AudioInfo, Chapter, Colour, FieldOrder, Hdr, MediaInfo, Stream, StreamKind, VideoInfo,
 };
@@ -77,6 +78,10 @@ fn video(json: &Value) -> VideoInfo {
             chroma_location: named(json, "chroma_location"),
         },
         hdr: hdr(json),
+        mastering: side_data(json, "Mastering display metadata").and_then(mastering),
+        light: side_data(json, "Content light level metadata").and_then(light),
+        hdr10plus: false,
+        dolby_vision: None,
     }
 }
 
@@ -101,6 +106,36 @@ fn hdr(json: &Value) -> Hdr {
         Some("arib-std-b67") => Hdr::Hlg,
         _ => Hdr::None,
     }
+}
+
+/// The mastering display in a piece of side data, if it says both colours and
+/// luminance.
+pub(super) fn mastering(data: &Value) -> Option<MasteringDisplay> {
+    let scaled = |key: &str, unit: f64| {
+        let (num, den) = data[key].as_str()?.split_once('/')?;
+        let (num, den): (f64, f64) = (num.parse().ok()?, den.parse().ok()?);
+        (den > 0.0 && num >= 0.0).then(|| (num / den * unit).round())
+    };
+    let point = |name: &str| {
+        let part = |axis| Some(scaled(&format!("{name}_{axis}"), 50_000.0)?.min(65_535.0) as u16);
+        Some((part("x")?, part("y")?))
+    };
+    let light = |key: &str| Some(scaled(key, 10_000.0)?.min(f64::from(u32::MAX)) as u32);
+    let display = MasteringDisplay {
+        red: point("red")?,
+        green: point("green")?,
+        blue: point("blue")?,
+        white: point("white_point")?,
+        max_luminance: light("max_luminance")?,
+        min_luminance: light("min_luminance")?,
+    };
+    (display.max_luminance > 0).then_some(display)
+}
+
+/// The content light level in a piece of side data; zeros say nothing.
+pub(super) fn light(data: &Value) -> Option<ContentLight> {
+    let (max, average) = (whole(data, "max_content")?, whole(data, "max_average")?);
+    (max > 0 || average > 0).then_some(ContentLight { max, average })
 }
 
 /// The display matrix as (clockwise turn, mirrored): the picture is first

@@ -19,6 +19,9 @@ fn normalise(codec: &str) -> Option<&'static str> {
     }
 }
 
+/// The column of a packet's hash; those of its side data come after it.
+const HASH: usize = 5;
+
 /// The fingerprint of each packet of the first video stream, in stored order.
 pub(super) async fn packet_hashes(
     tools: &Tools,
@@ -35,7 +38,7 @@ pub(super) async fn packet_hashes(
     let mut hashes = Vec::new();
     let mut on_line = |line: &str| {
         if !line.starts_with('#')
-            && let Some((_, hash)) = line.rsplit_once(',')
+            && let Some(hash) = line.split(',').nth(HASH)
         {
             hashes.push(hash.trim().to_owned());
         }

@@ -72,6 +72,10 @@ pub(super) fn samples(measured: &Measured<'_>) -> Result<Vec<Sample>, String> {
     Ok(samples::choose(measured, video, &starts))
 }
 
+/// Seconds by which the packets are shown later for this, for NUT cannot hold one
+/// that is decoded before zero.
+const LEAD: u32 = 10;
+
 /// Decodes the output from the last keyframe before every seam to a few frames
 /// after it, and the pictures of `samples`.
 pub(super) async fn decode(
@@ -127,7 +131,8 @@ async fn extract(
     ranges: &[Range<usize>],
     cancel: &CancellationToken,
 ) -> Result<Vec<PathBuf>, Failure> {
-    let mut args = quiet().arg("-copyts").join(source_input(out));
+    let mut args =
+        quiet().arg("-copyts").option("-itsoffset", LEAD.to_string()).join(source_input(out));
     let mut files = Vec::new();
     for (number, group) in groups(ranges).enumerate() {
         let file = scratch.join(format!("seams{number}.nut"));
@@ -159,9 +164,13 @@ async fn decode_group(
         seams.wrong = Some("the output's video has no time base".into());
         return Ok(());
     };
-    let found = match thumbs(tools, own_input(file), base, &scratch.join("seams.txt"), cancel).await
-    {
-        Ok(found) => found,
+    let times = scratch.join("seams.txt");
+    let found = match thumbs(tools, own_input(file), base, None, &times, cancel).await {
+        Ok(mut found) => {
+            let lead = base.ticks_in(f64::from(LEAD));
+            found.pictures.iter_mut().for_each(|(pts, _)| *pts -= lead);
+            found
+        }
         Err(failure) if decodes_badly(&failure) => {
             seams.wrong = Some(format!("decoding failed: {}", failure.message));
             return Ok(());

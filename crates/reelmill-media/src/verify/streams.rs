@@ -19,7 +19,7 @@ pub(super) fn checks(measured: &Measured<'_>) -> Vec<Check> {
     let Some((_, video)) = measured.media.video() else {
         return vec![Check::new("video", false, "the output has no picture")];
     };
-    let encode = &measured.assembly.plan.video.encode;
+    let encode = measured.assembly.encode;
     let codec = measured.media.video().map(|(stream, _)| stream.codec.as_str());
     vec![
         check::equal("codec", &Some(encode.encoder.codec()), &codec),
@@ -36,7 +36,7 @@ pub(super) fn checks(measured: &Measured<'_>) -> Vec<Check> {
 
 /// Width over height as shown, over 1 for square pixels.
 fn shape(measured: &Measured<'_>, video: &VideoInfo) -> Check {
-    let encode = &measured.assembly.plan.video.encode;
+    let encode = measured.assembly.encode;
     let source = measured.assembly.media.video().map(|(_, info)| info);
     let ratio = |aspect: Option<(u32, u32)>| match aspect {
         Some((x, y)) if x > 0 && y > 0 => f64::from(x) / f64::from(y),
@@ -46,7 +46,7 @@ fn shape(measured: &Measured<'_>, video: &VideoInfo) -> Check {
     let turned = source.is_some_and(|info| info.rotation.rem_euclid(180) == 90);
     let pixel = if turned { 1.0 / aspect } else { aspect };
     let side = |(width, height): (u32, u32)| f64::from(width) / f64::from(height.max(1));
-    let want = side(encode.source_size) * pixel;
+    let want = side(encode.part_size()) * pixel;
     let have = side((video.width, video.height)) * ratio(video.sample_aspect);
     let passed = (have / want - 1.0).abs() < SHAPE_TOLERANCE;
     Check::new("shape", passed, format!("{have:.3} wide by 1 high, {want:.3} in the source"))

@@ -54,7 +54,7 @@ impl Setting {
             Source { path, start_micros: 0, codec: "h264", pixel_format: "yuv420p", partial };
         let video = &self.plan.video;
         let (stream, time_base) = (video.stream, video.time_base);
-        let job = VideoJob { source, stream, time_base, encode: &video.encode };
+        let job = VideoJob { source, stream, time_base, encode: video.encode.as_ref().unwrap() };
         let frames = AtomicU64::new(0);
         let on_progress = |progress: reelmill_media::progress::Progress| {
             frames.fetch_max(progress.frames, Ordering::Relaxed);

@@ -118,7 +118,7 @@ impl Conversion {
             source: self.read(),
             stream: plan.video.stream,
             time_base: plan.video.time_base,
-            encode: &plan.video.encode,
+            encode: plan.video.encode.as_ref().unwrap(),
         };
         let mut parts = Vec::new();
         let mut digests = Vec::new();
@@ -161,6 +161,7 @@ impl Conversion {
 
     fn assembly(&self) -> Assembly<'_> {
         Assembly {
+            encode: self.plan.video.encode.as_ref().unwrap(),
             plan: &self.plan,
             media: &self.media,
             source: &self.source,
@@ -185,7 +186,7 @@ impl Conversion {
     /// Whether the output shows the source's frames at their times, judged
     /// independently; the same pictures only if the encode is `lossless`.
     pub(crate) async fn judge(&self, lossless: bool) -> Result<usize, String> {
-        let encode = &self.plan.video.encode;
+        let encode = self.plan.video.encode.as_ref().unwrap();
         let (_, info) = self.media.video().unwrap();
         let (width, height) = encode.source_size;
         let mut filter = format!("scale={width}:{height}:flags=lanczos+accurate_rnd");
@@ -209,7 +210,8 @@ impl Conversion {
     }
 }
 
-async fn make_plan(
+/// The plan, as if four encoders could run.
+pub(crate) async fn make_plan(
     tools: &Tools,
     source: &Path,
     media: &MediaInfo,

@@ -1,8 +1,9 @@
 //! Dolby Vision profile 7 to 8.1 without encoding, on real files.
 
+use crate::convert::tools;
 use crate::fixture::media;
+use reelmill_core::dolby::{DolbyKept, MetadataOnly};
 use reelmill_core::error::Failure;
-use reelmill_core::preset::DolbyPreset;
 use reelmill_media::hdr::convert::Options;
 use reelmill_media::hdr::nal::{NalKind, in_packet};
 use reelmill_media::hdr::remux::{DolbyRemux, remux};
@@ -89,9 +90,10 @@ fn a1_to_a11_the_film_with_a_full_layer_becomes_81_and_nothing_else_changes() {
 /// By the way that jobs go: what is no usual Matroska file is made one first.
 async fn convert_any(source: &Path, dir: &TempDir) -> Result<PathBuf, Failure> {
     let out = dir.path().join("out.mkv");
-    let dolby = DolbyPreset::default();
-    let job = DolbyRemux { source, scratch: dir.path(), out: &out, dolby };
-    let verdict = job.run(&CancellationToken::new()).await?;
+    let how = MetadataOnly::default();
+    let kept = DolbyKept { stream: 0, convert: true, compatibility: 1, level: 1 };
+    let job = DolbyRemux { source, scratch: dir.path(), out: &out, how, kept };
+    let verdict = job.run(&tools().await, &CancellationToken::new()).await?;
     assert!(verdict.passed(), "{}", verdict.complaint());
     Ok(out)
 }
@@ -192,5 +194,5 @@ async fn d9_profile_5_is_refused_with_the_reason() {
     let Some(media) = media("d9_p5") else { return };
     let dir = TempDir::new().unwrap();
     let failure = convert_any(&media.join("hdr/dovi-p5.mp4"), &dir).await.unwrap_err();
-    assert!(failure.message.contains("profile 5 has no HDR10 base layer"), "{failure}");
+    assert!(failure.message.contains("Profile 5 has no HDR10 base layer"), "{failure}");
 }

@@ -152,7 +152,8 @@ async fn interlaced_pictures_stay_interlaced() {
         (preset("lossless", &[]), Container::Mkv),
     ] {
         let made = Conversion::run(&source, &preset, container, 1.5).await.unwrap();
-        assert_ne!(made.plan.video.encode.field_order, FieldOrder::Progressive);
+        let encode = made.plan.video.encode.as_ref().unwrap();
+        assert_ne!(encode.field_order, FieldOrder::Progressive);
         made.judge(true).await.unwrap();
         assert_eq!(field_flags(&made).await, "1,0", "{container}: interlaced, not top first");
         assert!(made.parts.len() > 2);
@@ -179,8 +180,9 @@ async fn sizes_are_cropped_to_even_or_scaled_in_shape() {
     ffmpeg(dir.path(), "-i odd.mkv -c:v ffv1 -pix_fmt yuv420p -g 25 odd420.mkv").await;
     let odd = dir.path().join("odd420.mkv");
     let made = exact_in_chunks(&odd, Container::Mkv).await;
-    assert!(made.plan.video.encode.crop);
-    assert_eq!(made.plan.video.encode.size, (160, 120));
+    let encode = made.plan.video.encode.as_ref().unwrap();
+    assert!(encode.crop);
+    assert_eq!(encode.size, (160, 120));
     exact_in_chunks(&source, Container::Mkv).await;
     let wide = film(dir.path(), "wide.mp4", 4, "-vf setsar=4/3").await;
     let preset = preset("h264", &["width=90", "speed=ultrafast"]);

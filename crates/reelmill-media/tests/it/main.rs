@@ -8,7 +8,21 @@ mod convert;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod dolby_film;
+#[cfg(test)]
+mod dolby_fuzz;
+#[cfg(test)]
+mod dolby_look;
+#[cfg(test)]
 mod dolby_remux;
+#[cfg(test)]
+mod dolby_rows_a;
+#[cfg(test)]
+mod dolby_rows_b;
+#[cfg(test)]
+mod dolby_rows_d;
+#[cfg(test)]
+mod dolby_rows_d7;
 #[cfg(test)]
 mod dolby_streams;
 #[cfg(test)]

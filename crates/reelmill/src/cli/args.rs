@@ -161,6 +161,10 @@ pub(crate) enum Command {
     Query(QueryArgs),
     /// Show the hooks of this machine, or try them.
     Hooks(HooksArgs),
+    /// Keep the Dolby Vision enhancement layer that a conversion takes out, or
+    /// put it back.
+    #[command(subcommand)]
+    Layer(LayerCommand),
     /// Look at this machine: tools, encoders, folders.
     Doctor,
     /// Run a coordinator (with workers of its own).
@@ -227,6 +231,10 @@ pub(crate) struct EncodeArgs {
     /// the picture brighter, and is lost.
     #[arg(long)]
     pub(crate) allow_fel_loss: bool,
+    /// Leave HDR metadata (HDR10, HDR10+, Dolby Vision) out, where a job that
+    /// cannot keep it would fail.
+    #[arg(long)]
+    pub(crate) drop_hdr: bool,
 }
 
 impl EncodeArgs {
@@ -234,8 +242,9 @@ impl EncodeArgs {
     pub(crate) fn overrides(&self) -> Vec<String> {
         let sizes = [("width", self.width), ("height", self.height)];
         let sizes = sizes.iter().filter_map(|(key, size)| size.map(|size| format!("{key}={size}")));
-        let fel = self.allow_fel_loss.then(|| "dolby.allow_fel_loss=true".to_owned());
-        self.set.iter().cloned().chain(sizes).chain(fel).collect()
+        let fel = self.allow_fel_loss.then(|| "allow_fel_loss=true".to_owned());
+        let hdr = self.drop_hdr.then(|| "hdr=drop".to_owned());
+        self.set.iter().cloned().chain(sizes).chain(fel).chain(hdr).collect()
     }
 }
 
@@ -274,6 +283,43 @@ pub(crate) struct PlanArgs {
 pub(crate) struct ProbeArgs {
     /// The file to look at.
     pub(crate) input: PathBuf,
+}
+
+/// `reelmill layer`.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum LayerCommand {
+    /// Write a film's enhancement layer and metadata to a raw HEVC file.
+    Save(LayerSaveArgs),
+    /// Put them back into the converted film: it is what it was.
+    Restore(LayerRestoreArgs),
+}
+
+/// `reelmill layer save`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LayerSaveArgs {
+    /// The film, profile 7 in Matroska.
+    pub(crate) input: PathBuf,
+    /// The file to write, for example film.el.hevc.
+    #[arg(long, short, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// Replace the output if it exists.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
+
+/// `reelmill layer restore`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LayerRestoreArgs {
+    /// The converted film, profile 8.1 in Matroska.
+    pub(crate) input: PathBuf,
+    /// What was kept of it.
+    pub(crate) layer: PathBuf,
+    /// The film of profile 7 to write.
+    #[arg(long, short, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// Replace the output if it exists.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
 }
 
 /// `reelmill presets`.

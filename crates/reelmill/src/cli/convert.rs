@@ -83,10 +83,9 @@ impl One<'_> {
         let (container, output) = self.output()?;
         let preset = resolve(&self.args.encode, container)?;
         // The trial of the encoder needs as long as the probe; let them share the wait.
-        let encoder = preset.video.encoder;
         let (media, encoders) = tokio::join!(
             check_input(self.tools, self.input, &self.stop.now),
-            farm::proven_one(self.tools, encoder, &self.stop.now),
+            farm::proven_one(self.tools, preset.encoder(), &self.stop.now),
         );
         let media = media?;
         check_output(self.input, &output, self.args.overwrite)?;
@@ -156,8 +155,10 @@ impl One<'_> {
         let own = farm::own_worker(coordinator.store().as_ref(), 0).await?;
         coordinator.recover(&[own]).await?;
         let job = self.submit(&coordinator, (place, staged), container).await?;
-        let encoder = job.request.preset.video.encoder;
-        if encoders.is_empty() && !self.stop.drain.is_cancelled() {
+        if let Some(encoder) = job.request.preset.encoder()
+            && encoders.is_empty()
+            && !self.stop.drain.is_cancelled()
+        {
             let message = format!("the {encoder} encoder does not work on this machine");
             return Err(Failure::environment(message)
                 .advise("'reelmill doctor' says why; or choose another preset")
@@ -298,7 +299,7 @@ pub(super) fn resolve(encode: &EncodeArgs, container: Option<Container>) -> Resu
     let presets = farm::presets().map_err(Ending::usage)?;
     let mut preset = presets.get(&encode.preset, &encode.overrides()).map_err(Ending::usage)?;
     preset.format = container.or(encode.format).unwrap_or(preset.format);
-    let codec = preset.video.encoder.codec();
+    let codec = preset.codec();
     if !preset.format.holds_video(codec) {
         let message = format!("{} cannot hold {codec} video", preset.format);
         return Err(Ending::usage(

@@ -5,6 +5,7 @@ mod convert;
 mod doctor;
 mod enqueue;
 mod hooks;
+mod layer;
 mod library_args;
 pub(crate) mod out;
 mod place;
@@ -115,6 +116,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Ending> {
         Command::Scan(args) => scan::run(args, &common).await.map(done),
         Command::Hooks(args) => hooks::run(&args, &common).await.map(done),
         Command::Query(args) => query::run(args, &common).await.map(done),
+        Command::Layer(command) => layer::run(command, &common).await.map(done),
         Command::Doctor => doctor::run(&common).await.map(done),
         Command::Serve(args) => serve::run(args, &common).await.map(done),
         Command::Work(args) => work::run(args, &common).await.map(done),

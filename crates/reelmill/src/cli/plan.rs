@@ -6,8 +6,9 @@ use super::out;
 use crate::exit::{Ending, Exit};
 use crate::farm;
 use crate::worker::analyse;
+use reelmill_core::hdr::HdrKept;
 use reelmill_core::packets::Uncuttable;
-use reelmill_core::plan::{Cut, Plan, PlanLimits, SourceFacts, plan};
+use reelmill_core::plan::{Cut, Plan, PlanLimits, SourceFacts, VideoPlan, plan};
 use reelmill_core::tracks::TrackAction;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +19,7 @@ pub(crate) async fn run(args: PlanArgs, common: &Common) -> Result<Exit, Ending>
     let cancel = CancellationToken::new();
     check_input(&tools, &args.input, &cancel).await?;
     let (media, index, skeleton) =
-        analyse(&tools, &args.input, preset.dolby.map(|_| Uncuttable::Empty), &cancel).await?;
+        analyse(&tools, &args.input, preset.remux.then_some(Uncuttable::Empty), &cancel).await?;
     let slots = args.encode.workers.unwrap_or_else(farm::cores);
     let limits = PlanLimits {
         slots,
@@ -41,25 +42,15 @@ pub(crate) async fn run(args: PlanArgs, common: &Common) -> Result<Exit, Ending>
 
 /// A plan for people.
 fn tell(plan: &Plan) -> Vec<String> {
-    let video = &plan.video;
-    let encode = &video.encode;
-    let picture = format!(
-        "picture   stream {}: {} {}x{} {}{}{}",
-        video.stream,
-        encode.encoder,
-        encode.size.0,
-        encode.size.1,
-        encode.pixel_format,
-        encode.crf.map_or(String::new(), |crf| format!(", crf {crf}")),
-        encode.speed.as_ref().map_or(String::new(), |speed| format!(", speed {speed}")),
-    );
-    let mut lines = match video.cut {
-        Cut::Metadata { .. } => vec![format!(
-            "picture   stream {}: hevc as it is; Dolby Vision becomes profile 8.1",
-            video.stream
-        )],
-        Cut::Chunks { .. } | Cut::Whole { .. } => vec![picture],
+    let mut lines = vec![tell_picture(&plan.video)];
+    let kept = match (&plan.video.encode, &plan.video.cut) {
+        (Some(encode), _) => tell_hdr(&encode.hdr),
+        (None, Cut::Metadata { kept, .. }) => {
+            tell_hdr(&HdrKept { dolby_vision: Some(*kept), ..HdrKept::default() })
+        }
+        (None, _) => None,
     };
+    lines.extend(kept);
     lines.extend(tell_cut(plan));
     for track in &plan.tracks {
         lines.push(format!("track     stream {}: {}", track.stream, tell_action(&track.action)));
@@ -78,6 +69,42 @@ fn tell(plan: &Plan) -> Vec<String> {
         out::seconds(plan.estimate.seconds)
     ));
     lines
+}
+
+fn tell_picture(video: &VideoPlan) -> String {
+    let Some(encode) = &video.encode else {
+        return format!("picture   stream {}: hevc as it is, nothing is encoded", video.stream);
+    };
+    format!(
+        "picture   stream {}: {} {}x{} {}{}{}",
+        video.stream,
+        encode.encoder,
+        encode.size.0,
+        encode.size.1,
+        encode.pixel_format,
+        encode.crf.map_or(String::new(), |crf| format!(", crf {crf}")),
+        encode.speed.as_ref().map_or(String::new(), |speed| format!(", speed {speed}")),
+    )
+}
+
+/// What is kept of the source's HDR, beside its colour description.
+fn tell_hdr(hdr: &HdrKept) -> Option<String> {
+    let light = |value: u32| f64::from(value) / 10_000.0;
+    let mastering = hdr.mastering.map(|display| {
+        format!(
+            "mastered on {} to {} nits",
+            light(display.min_luminance),
+            light(display.max_luminance)
+        )
+    });
+    let content = hdr.light.map(|content| {
+        format!("content up to {} nits, frames to {}", content.max, content.average)
+    });
+    let plus = hdr.hdr10plus.then(|| "HDR10+ of every frame".to_owned());
+    let dolby =
+        hdr.dolby_vision.map(|kept| format!("Dolby Vision profile 8.{}", kept.compatibility));
+    let kept: Vec<String> = [mastering, content, plus, dolby].into_iter().flatten().collect();
+    (!kept.is_empty()).then(|| format!("hdr       kept: {}", kept.join("; ")))
 }
 
 fn tell_cut(plan: &Plan) -> Vec<String> {

@@ -3,8 +3,9 @@
 use super::args::{Common, ProbeArgs};
 use super::out;
 use crate::exit::{Ending, Exit};
+use reelmill_core::dolby::DolbyVision;
 use reelmill_core::error::FailureClass;
-use reelmill_core::media::{MediaInfo, Stream, StreamKind, VideoInfo};
+use reelmill_core::media::{Hdr, MediaInfo, Stream, StreamKind, VideoInfo};
 use reelmill_core::tracks::describe;
 use reelmill_media::probe::probe;
 use tokio_util::sync::CancellationToken;
@@ -64,9 +65,58 @@ fn tell_video(video: &VideoInfo) -> String {
         (Some(primaries), Some(transfer)) => format!(", {primaries}/{transfer}"),
         _ => String::new(),
     };
-    let hdr = match video.hdr {
-        reelmill_core::media::Hdr::None => String::new(),
-        hdr => format!(", {hdr:?}"),
-    };
+    let hdr = tell_hdr(video);
     format!(", {}x{} {}{fps}{turned}{colour}{hdr}", video.width, video.height, video.pixel_format)
+}
+
+/// The kinds of HDR, as the stream itself shows them.
+fn tell_hdr(video: &VideoInfo) -> String {
+    let mut kinds = match (video.hdr, &video.dolby_vision) {
+        (Hdr::None, _) => Vec::new(),
+        (Hdr::Hdr10, _) => vec!["HDR10".to_owned()],
+        (Hdr::Hlg, _) => vec!["HLG".to_owned()],
+        (Hdr::DolbyVision, Some(dolby)) => vec![tell_dolby(dolby)],
+        (Hdr::DolbyVision, None) => {
+            vec!["Dolby Vision by its container only: none in the stream".to_owned()]
+        }
+    };
+    if video.hdr10plus {
+        kinds.push("HDR10+".to_owned());
+    }
+    if let Some(display) = video.mastering {
+        kinds.push(format!("mastered to {} nits", display.max_luminance / 10_000));
+    }
+    if let Some(light) = video.light {
+        kinds.push(format!("up to {} nits, frames to {}", light.max, light.average));
+    }
+    kinds.iter().map(|kind| format!(", {kind}")).collect()
+}
+
+fn tell_dolby(dolby: &DolbyVision) -> String {
+    let layer = dolby.layer.map_or(String::new(), |layer| format!(" {}", layer.label()));
+    let levels: Vec<String> = dolby.levels.iter().map(|level| format!("L{level}")).collect();
+    format!("Dolby Vision profile {}{layer} ({})", dolby.profile, levels.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reelmill_core::dolby::EnhancementLayer;
+
+    #[test]
+    fn kinds_of_hdr_are_told_as_the_stream_shows_them() {
+        let dolby = DolbyVision {
+            profile: 7,
+            layer: Some(EnhancementLayer::Fel),
+            stream: 0,
+            levels: vec![1, 5, 6],
+            source_max_pq: Some(3079),
+        };
+        let mut video = VideoInfo { hdr: Hdr::DolbyVision, ..VideoInfo::default() };
+        assert!(tell_hdr(&video).contains("none in the stream"));
+        video.dolby_vision = Some(dolby);
+        video.hdr10plus = true;
+        assert_eq!(tell_hdr(&video), ", Dolby Vision profile 7 FEL (L1 L5 L6), HDR10+");
+        assert_eq!(tell_hdr(&VideoInfo::default()), "");
+    }
 }

@@ -34,6 +34,10 @@ pub(crate) struct SubmitArgs {
     /// the picture brighter, and is lost.
     #[arg(long)]
     pub(crate) allow_fel_loss: bool,
+    /// Leave HDR metadata (HDR10, HDR10+, Dolby Vision) out, where a job that
+    /// cannot keep it would fail.
+    #[arg(long)]
+    pub(crate) drop_hdr: bool,
     /// Place in the queue: 0 (last) to 100 (first); 50 when not given.
     #[arg(long, value_name = "0..100", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) priority: Option<u8>,
@@ -70,8 +74,9 @@ impl SubmitArgs {
     pub(crate) fn overrides(&self) -> Vec<String> {
         let sizes = [("width", self.width), ("height", self.height)];
         let sizes = sizes.iter().filter_map(|(key, size)| size.map(|size| format!("{key}={size}")));
-        let fel = self.allow_fel_loss.then(|| "dolby.allow_fel_loss=true".to_owned());
-        self.set.iter().cloned().chain(sizes).chain(fel).collect()
+        let fel = self.allow_fel_loss.then(|| "allow_fel_loss=true".to_owned());
+        let hdr = self.drop_hdr.then(|| "hdr=drop".to_owned());
+        self.set.iter().cloned().chain(sizes).chain(fel).chain(hdr).collect()
     }
 
     /// The output format, as given or as the output's name says.

@@ -10,7 +10,7 @@ use reelmill_core::fleet::{Outlook, Turn, deal, explain, together};
 use reelmill_core::id::{JobId, TaskId};
 use reelmill_core::job::{JobState, Request, Source};
 use reelmill_core::load::Load;
-use reelmill_core::plan::{rough, usual_speed};
+use reelmill_core::plan::{copied, rough, usual_speed};
 use reelmill_core::schedule::{Candidate, SizeClass};
 use reelmill_core::task::TaskKind;
 use reelmill_media::headers::{self, Headers};
@@ -118,18 +118,25 @@ impl Coordinator {
         owner: Option<&str>,
         priority: u8,
     ) -> Result<Forecast, Failure> {
-        let encoder = request.preset.video.encoder;
+        let encoder = request.preset.encoder();
         let size = film.output_size(request);
         let fps = film.fps.unwrap_or(USUAL_FPS);
         let all = f64::from(size.0) * f64::from(size.1) * fps * film.seconds;
         let cost = (all / 1000.0) as u64;
-        let (seconds, slots) = self.seconds_together(encoder, cost);
-        let guess = rough(encoder, size, fps, film.seconds, 1);
+        let (seconds, slots) =
+            encoder.map_or((None, 1), |encoder| self.seconds_together(encoder, cost));
+        let guess = match encoder {
+            Some(encoder) => rough(encoder, size, fps, film.seconds, 1),
+            None => copied(film.bytes.unwrap_or_default()),
+        };
         let piece = cost / u64::from(slots.max(1));
         let outlook = self.outlook_of(encoder, piece, film.bytes, owner, priority).await?;
         let mut workers = self.workers().await?;
         workers.retain(|worker| {
-            worker.record.facts.encodes && worker.record.facts.fingerprint(encoder).is_some()
+            let facts = &worker.record.facts;
+            encoder.map_or(facts.house, |encoder| {
+                facts.encodes && facts.fingerprint(encoder).is_some()
+            })
         });
         workers.sort_by_key(|worker| std::cmp::Reverse(worker.record.slots));
         let worker = workers.iter().find(|one| Some(one.record.facts.id) == outlook.worker);
@@ -177,7 +184,7 @@ impl Coordinator {
     /// When a piece of a job that came now would begin, and where.
     async fn outlook_of(
         &self,
-        encoder: VideoEncoder,
+        encoder: Option<VideoEncoder>,
         cost: u64,
         bytes: Option<u64>,
         owner: Option<&str>,
@@ -187,14 +194,14 @@ impl Coordinator {
         let mut candidates = self.store.tasks_ready(clock::now(), LOOK_AHEAD).await?;
         candidates.push(Candidate {
             task,
-            kind: TaskKind::EncodeChunk,
+            kind: if encoder.is_some() { TaskKind::EncodeChunk } else { TaskKind::Finish },
             priority,
             queued: clock::now(),
             owner: owner.unwrap_or_default().to_owned(),
             weight: 0,
             cost,
             size: SizeClass::of(bytes),
-            needs: Some(encoder),
+            needs: encoder,
             pin: None,
             failed_on: Vec::new(),
             losses: 0,

@@ -178,7 +178,7 @@ impl Coordinator {
     pub(crate) fn request(&self, submission: &Submission) -> Result<Request, Failure> {
         let preset = self.settings.presets.get(&submission.preset, &submission.overrides)?;
         let container = submission.container.unwrap_or(preset.format);
-        let codec = preset.video.encoder.codec();
+        let codec = preset.codec();
         if !container.holds_video(codec) {
             let message = format!("{container} cannot hold {codec} video");
             return Err(Failure::permanent(message).advise("choose another format or preset"));

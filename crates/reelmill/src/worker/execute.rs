@@ -3,12 +3,12 @@
 use super::run::{Meter, Worker};
 use crate::files;
 use crate::task_source::{Assignment, FinishOrder, Order, Part, Report};
+use reelmill_core::dolby::{DolbyKept, MetadataOnly};
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::job::Request;
 use reelmill_core::media::MediaInfo;
 use reelmill_core::packets::Uncuttable;
 use reelmill_core::plan::{Cut, PlanLimits, SourceFacts, plan};
-use reelmill_core::preset::DolbyPreset;
 use reelmill_core::task::{Encoded, Finished, TaskResult, Work};
 use reelmill_media::encode::{EncodedFile, Source, VideoJob, encode_chunk, encode_video};
 use reelmill_media::hdr::remux::DolbyRemux;
@@ -154,8 +154,8 @@ impl Attempt<'_> {
 
     async fn finish(&self, order: &FinishOrder) -> Result<Report, Failure> {
         let source = self.whole_source().await?;
-        if let Cut::Metadata { dolby } = &order.plan.video.cut {
-            return self.convert_metadata(order, &source, *dolby).await;
+        if let Cut::Metadata { how, kept } = &order.plan.video.cut {
+            return self.convert_metadata(order, &source, (*how, *kept)).await;
         }
         let mut video = Vec::with_capacity(order.video.len());
         for part in &order.video {
@@ -185,12 +185,12 @@ impl Attempt<'_> {
         &self,
         order: &FinishOrder,
         source: &Path,
-        dolby: DolbyPreset,
+        (how, kept): (MetadataOnly, DolbyKept),
     ) -> Result<Report, Failure> {
         let staged = order.stage_path.as_ref().map(PathBuf::from);
         let out = staged.clone().unwrap_or_else(|| self.scratch.join("output.mkv"));
-        let job = DolbyRemux { source, scratch: self.scratch, out: &out, dolby };
-        let made = self.ticking(Box::pin(job.run(self.cancel))).await;
+        let job = DolbyRemux { source, scratch: self.scratch, out: &out, how, kept };
+        let made = self.ticking(Box::pin(job.run(&self.worker.tools, self.cancel))).await;
         let sealed = match made {
             Ok(verdict) if verdict.passed() => self.seal(&out, staged.is_some(), verdict).await,
             Ok(verdict) => Err(refused(&verdict)),
@@ -219,8 +219,10 @@ impl Attempt<'_> {
         out: &Path,
     ) -> Result<Finished, Failure> {
         let tools = &self.worker.tools;
+        let encode = order.plan.video.encode.as_ref();
         let assembly = Assembly {
             plan: &order.plan,
+            encode: encode.ok_or_else(|| Failure::permanent("the plan encodes no picture"))?,
             media: &order.media,
             source,
             parts: Parts { video, audio },
@@ -276,7 +278,7 @@ impl Attempt<'_> {
 
 /// Why the packets need no index: they cannot be cut, or will not be.
 fn uncuttable(request: &Request) -> Option<Uncuttable> {
-    request.uncuttable.clone().or_else(|| request.preset.dolby.map(|_| Uncuttable::Empty))
+    request.uncuttable.clone().or_else(|| request.preset.remux.then_some(Uncuttable::Empty))
 }
 
 fn source<'a>(path: &'a Path, media: &'a MediaInfo, partial: bool) -> Source<'a> {

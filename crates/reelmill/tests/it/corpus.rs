@@ -48,6 +48,7 @@ fn judge(input: &Path, source: &Decoded, format: &str, chunk: &str) -> Result<St
     command.arg("convert").arg(input).arg("-o").arg(&output);
     let preset = if format == "mkv" { "lossless" } else { "h264" };
     command.args(["--preset", preset, "--chunk-seconds", chunk, "--json"]);
+    command.args(["--set", "dolby_vision=drop", "--set", "hdr10plus=drop"]);
     if preset == "h264" {
         command.args(["--set", "speed=ultrafast", "--set", "crf=20"]);
     }

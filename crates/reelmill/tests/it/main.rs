@@ -13,6 +13,13 @@ mod bad_input;
 mod chaos;
 mod convert;
 mod corpus;
+mod dolby;
+#[expect(dead_code, reason = "the media crate's tests use all of it")]
+#[path = "../../../reelmill-media/tests/it/dolby_film.rs"]
+mod dolby_film;
+#[expect(dead_code, reason = "the media crate's tests use all of it")]
+#[path = "../../../reelmill-media/tests/it/dolby_look.rs"]
+mod dolby_look;
 mod farm;
 mod faults;
 mod judge;

@@ -1,9 +1,12 @@
-//! Reads bits of a NAL unit's payload.
+//! Single bits and Exp-Golomb numbers, as headers and parameter sets are written
+//! in, and the emulation prevention bytes between them.
 
-/// Bits of a payload, first to last, without the emulation prevention bytes
-/// (the 3 of `00 00 03`). Every read tells `None` at the end.
-pub(super) struct Bits<'a> {
+/// Reads bits, the highest of each byte first. Past the end everything fails.
+#[derive(Debug)]
+pub(crate) struct Bits<'a> {
     bytes: &'a [u8],
+    /// Whether the 3 of `00 00 03` is passed over.
+    escaped: bool,
     /// Zero bytes right before `bytes`.
     zeros: u8,
     current: u8,
@@ -12,12 +15,17 @@ pub(super) struct Bits<'a> {
 }
 
 impl<'a> Bits<'a> {
-    /// The bits of `payload`: a NAL unit after its header.
-    pub(super) fn new(payload: &'a [u8]) -> Self {
-        Self { bytes: payload, zeros: 0, current: 0, left: 0 }
+    /// The bits of `data` as they are.
+    pub(crate) fn new(data: &'a [u8]) -> Self {
+        Self { bytes: data, escaped: false, zeros: 0, current: 0, left: 0 }
     }
 
-    pub(super) fn bit(&mut self) -> Option<bool> {
+    /// The bits of a NAL unit's payload, without its emulation prevention bytes.
+    pub(crate) fn of_payload(payload: &'a [u8]) -> Self {
+        Self { escaped: true, ..Self::new(payload) }
+    }
+
+    pub(crate) fn bit(&mut self) -> Option<bool> {
         if self.left == 0 {
             self.current = self.next_byte()?;
             self.left = 8;
@@ -26,17 +34,17 @@ impl<'a> Bits<'a> {
         Some(self.current >> self.left & 1 == 1)
     }
 
-    /// A number of up to 32 bits.
-    pub(super) fn number(&mut self, bits: u32) -> Option<u32> {
-        (0..bits).try_fold(0u32, |value, _| Some(value << 1 | u32::from(self.bit()?)))
+    /// The next `count` bits (at most 32) as a number.
+    pub(crate) fn uint(&mut self, count: u32) -> Option<u32> {
+        (0..count).try_fold(0u32, |value, _| Some(value << 1 | u32::from(self.bit()?)))
     }
 
-    pub(super) fn skip(&mut self, bits: u32) -> Option<()> {
-        (0..bits).try_for_each(|_| self.bit().map(|_| ()))
+    pub(crate) fn skip(&mut self, count: usize) -> Option<()> {
+        (0..count).try_for_each(|_| self.bit().map(|_| ()))
     }
 
-    /// An unsigned Exp-Golomb number.
-    pub(super) fn golomb(&mut self) -> Option<u32> {
+    /// An unsigned Exp-Golomb number (`ue(v)`).
+    pub(crate) fn ue(&mut self) -> Option<u32> {
         let mut zeros = 0;
         while !self.bit()? {
             zeros += 1;
@@ -44,13 +52,19 @@ impl<'a> Bits<'a> {
                 return None;
             }
         }
-        let rest = self.number(zeros)?;
+        let rest = self.uint(zeros)?;
         Some((1u32 << zeros) - 1 + rest)
+    }
+
+    /// A signed Exp-Golomb number (`se(v)`).
+    pub(crate) fn se(&mut self) -> Option<i64> {
+        let value = i64::from(self.ue()?);
+        Some(if value % 2 == 0 { -(value / 2) } else { value / 2 + 1 })
     }
 
     fn next_byte(&mut self) -> Option<u8> {
         let (mut byte, mut rest) = self.bytes.split_first()?;
-        if self.zeros >= 2 && *byte == 3 {
+        if self.escaped && self.zeros >= 2 && *byte == 3 {
             self.zeros = 0;
             (byte, rest) = rest.split_first()?;
         }
@@ -61,8 +75,8 @@ impl<'a> Bits<'a> {
 }
 
 /// `payload` without its emulation prevention bytes.
-pub(super) fn unescape(payload: &[u8]) -> Vec<u8> {
-    let mut bits = Bits::new(payload);
+pub(crate) fn unescape(payload: &[u8]) -> Vec<u8> {
+    let mut bits = Bits::of_payload(payload);
     let mut plain = Vec::with_capacity(payload.len());
     while let Some(byte) = bits.next_byte() {
         plain.push(byte);
@@ -70,8 +84,8 @@ pub(super) fn unescape(payload: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// `plain` with emulation prevention bytes.
-pub(super) fn escape(plain: &[u8], out: &mut Vec<u8>) {
+/// Appends `plain` with emulation prevention bytes to `out`.
+pub(crate) fn escape(plain: &[u8], out: &mut Vec<u8>) {
     let mut zeros = 0;
     for byte in plain {
         if zeros >= 2 && *byte <= 3 {
@@ -92,10 +106,10 @@ mod tests {
     fn exp_golomb_numbers_are_read_as_the_standard_lists_them() {
         // 1, 010, 011, 00100, 00111 and the stop bit.
         let mut bits = Bits::new(&[0b1010_0110, 0b0100_0011, 0b1100_0000]);
-        let read: Vec<_> = (0..5).map(|_| bits.golomb()).collect();
+        let read: Vec<_> = (0..5).map(|_| bits.ue()).collect();
         assert_eq!(read, [Some(0), Some(1), Some(2), Some(3), Some(6)]);
-        assert_eq!(Bits::new(&[0; 9]).golomb(), None);
-        assert_eq!(Bits::new(&[]).golomb(), None);
+        assert_eq!(Bits::new(&[0; 9]).ue(), None);
+        assert_eq!(Bits::new(&[]).ue(), None);
     }
 
     proptest! {

@@ -1,0 +1,147 @@
+//! Dolby Vision by the program itself: on one machine, and over workers that
+//! have no mount and may die. The films are those of the media crate's tests.
+
+use super::dolby_film::{BAR, FIRST_PQ, FRAMES, Kind, SIZE, film};
+use super::dolby_look::{
+    TOP, brightest, count, hdr10_plus, messages, numbers, only, pictures, record, rpus,
+};
+use super::farm::{Server, chunks};
+use super::support::{Place, Running, wait_for};
+use reelmill_core::hdr::Bars;
+use reelmill_media::hdr::nal::NalKind;
+use reelmill_media::hdr::sei::{CONTENT_LIGHT, MASTERING_DISPLAY};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+fn in_order() -> Vec<u16> {
+    (0..FRAMES as u16).map(|number| FIRST_PQ + number).collect()
+}
+
+/// Ends a worker in mid-chunk: it is stopped, so that nothing it does can end the
+/// chunk between the look and the kill.
+fn kill_in_mid_chunk(server: &Server, place: &Place, id: &str, name: &str, worker: Running) {
+    wait_for("the worker to be in mid-chunk", || {
+        let has = |job: &Value| {
+            chunks(job).iter().any(|chunk| chunk["worker"] == name && chunk["state"] != "done")
+        };
+        if !has(&server.job(place, id)) {
+            return None;
+        }
+        worker.signal("STOP");
+        let still = has(&server.job(place, id));
+        if !still {
+            worker.signal("CONT");
+        }
+        still.then_some(())
+    });
+    worker.kill();
+}
+
+#[test]
+fn b7_a_worker_killed_in_mid_chunk_changes_nothing_of_a_film() {
+    let place = Place::new();
+    let server = Server::start(&place, &["--workers", "0", "--lease-seconds", "3"]);
+    let workers = ["anna", "bert", "cleo"].map(|name| server.worker(&place, name, &[]));
+    server.workers(&place, 3);
+    let source = film(Kind::Fel).mkv;
+    let crop = format!("crop={}:{}:0:{BAR}", SIZE.0, SIZE.1 - 2 * BAR);
+    let settings = ["keyframe_seconds=1", "speed=slower", &crop];
+    let set: Vec<&str> = settings.iter().flat_map(|set| ["--set", *set]).collect();
+    let args = [&["--preset", "dv81-hevc", "--chunk-seconds", "0.8"][..], &set].concat();
+    let id = server.submit(&place, &source, &args);
+    let [anna, _bert, _cleo] = workers;
+    kill_in_mid_chunk(&server, &place, &id, "anna", anna);
+    let job = server.ended(&place, &id);
+    assert_eq!(job["state"], "completed", "{job}");
+    assert!(chunks(&job).len() >= 3, "{job}");
+    let lost: u64 = chunks(&job).iter().map(|chunk| chunk["lost_workers"].as_u64().unwrap()).sum();
+    assert_eq!(lost, 1, "one worker was lost on one chunk");
+    let out = place.path("out.mkv");
+    server.client(&place, &["fetch", &id, "-o", out.to_str().unwrap()]).ok();
+    as_planned(&out);
+}
+
+/// Rows B2 to B5 on the output.
+fn as_planned(out: &Path) {
+    let expected: Vec<u32> = (0..FRAMES as u32).collect();
+    assert_eq!(numbers(out, (SIZE.0, SIZE.1 - 2 * BAR), TOP - BAR), expected);
+    assert_eq!((brightest(out), record(out)), (in_order(), [8, 1, 1, 0, 1, 1]));
+    assert!(rpus(out).iter().all(|rpu| rpu.bars() == Some(Bars::default())));
+    let display = hex::decode("33c286c41d4c0bb884d03e803d1340420098968000000001").unwrap();
+    assert_eq!(messages(out, MASTERING_DISPLAY), [display]);
+    assert_eq!(messages(out, CONTENT_LIGHT), [hex::decode("03e80190").unwrap()]);
+    for kind in [NalKind::VPS, NalKind::SPS, NalKind::PPS] {
+        let sets = only(&pictures(out), |it| it == kind);
+        let distinct: BTreeSet<_> = sets.into_iter().flat_map(|(_, units)| units).collect();
+        assert!(distinct.len() <= 1, "{kind:?}");
+    }
+}
+
+#[test]
+fn metadata_alone_is_converted_by_a_coordinator_for_clients_elsewhere() {
+    let place = Place::new();
+    let server = Server::start(&place, &["--workers", "0"]);
+    let _anna = server.worker(&place, "anna", &[]);
+    server.workers(&place, 1);
+    let id = server.submit(&place, &film(Kind::Plus).mkv, &["--preset", "dv81-remux"]);
+    let job = server.ended(&place, &id);
+    assert_eq!(job["state"], "completed", "{job}");
+    let out = place.path("out.mkv");
+    server.client(&place, &["fetch", &id, "-o", out.to_str().unwrap()]).ok();
+    assert_eq!((brightest(&out), record(&out)), (in_order(), [8, 1, 1, 0, 1, 1]));
+    assert_eq!((count(&pictures(&out), NalKind::EL), hdr10_plus(&out).len()), (0, FRAMES));
+    let refused = server.submit(&place, &film(Kind::Five).mkv, &["--preset", "dv81-remux"]);
+    let job = server.ended(&place, &refused);
+    assert_eq!(job["state"], "failed", "{job}");
+    assert!(job.to_string().contains("Profile 5 has no HDR10 base layer"), "{job}");
+}
+
+#[test]
+fn probe_and_plan_tell_what_the_stream_has() {
+    let place = Place::new();
+    let fel = film(Kind::Fel).mkv;
+    let said = place.run(["probe", fel.to_str().unwrap()]).ok().out;
+    assert!(said.contains("Dolby Vision profile 7 FEL (L1 L5 L6"), "{said}");
+    assert!(said.contains("mastered to 1000 nits, up to 1000 nits, frames to 400"), "{said}");
+    let plus = film(Kind::Plus).mkv;
+    let said = place.run(["probe", plus.to_str().unwrap()]).ok().out;
+    assert!(said.contains("HDR10+"), "{said}");
+    let said = place.run(["plan", fel.to_str().unwrap(), "--preset", "dv81-remux"]).ok().out;
+    for words in ["hevc as it is, nothing is encoded", "kept: Dolby Vision profile 8.1", "FEL"] {
+        assert!(said.contains(words), "no '{words}' in {said}");
+    }
+    assert!(!said.contains("x265"), "{said}");
+}
+
+#[test]
+fn hdr_that_would_be_lost_fails_the_job_unless_it_is_dropped() {
+    let place = Place::new();
+    let source = film(Kind::Plus).mkv;
+    let output = place.path("out.mkv");
+    let args = ["convert", source.to_str().unwrap(), "-o", output.to_str().unwrap()];
+    let fast = ["--preset", "h264", "--set", "speed=ultrafast"];
+    let refused = place.run([&args[..], &fast].concat());
+    assert_ne!(refused.code, 0);
+    assert!(refused.err.contains("Dolby Vision would be lost"), "{}", refused.err);
+    assert!(!output.exists());
+    place.run([&args[..], &fast, &["--drop-hdr"]].concat()).ok();
+    assert!(output.exists());
+}
+
+#[test]
+fn a_layer_is_kept_and_put_back_by_commands() {
+    let place = Place::new();
+    let source = film(Kind::Fel).mkv;
+    let path = |name: &str| place.path(name).to_str().unwrap().to_owned();
+    let (source_name, out, layer, back) =
+        (source.to_str().unwrap().to_owned(), path("out.mkv"), path("l.hevc"), path("back.mkv"));
+    place.run(["layer", "save", &source_name, "-o", &layer]).ok();
+    place.run(["convert", &source_name, "-o", &out, "--preset", "dv81-remux"]).ok();
+    place.run(["layer", "restore", &out, &layer, "-o", &back]).ok();
+    assert_eq!(pictures(&source), pictures(Path::new(&back)));
+    place.run(["layer", "save", &source_name, "-o", &layer]).refused(2, &["exists already"]);
+    let none = path("none.hevc");
+    place.run(["layer", "save", &out, "-o", &none]).refused(3, &["no enhancement layer"]);
+    assert!(!Path::new(&none).exists());
+}
