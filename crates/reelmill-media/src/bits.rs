@@ -62,6 +62,16 @@ impl<'a> Bits<'a> {
         Some(if value % 2 == 0 { -(value / 2) } else { value / 2 + 1 })
     }
 
+    /// Passes over what is left of the byte that was begun.
+    pub(crate) fn align(&mut self) {
+        self.left = 0;
+    }
+
+    /// Bits that are left, of data without emulation prevention bytes.
+    pub(crate) fn remaining(&self) -> usize {
+        self.bytes.len() * 8 + usize::from(self.left)
+    }
+
     fn next_byte(&mut self) -> Option<u8> {
         let (mut byte, mut rest) = self.bytes.split_first()?;
         if self.escaped && self.zeros >= 2 && *byte == 3 {

@@ -1,6 +1,8 @@
 //! Dolby Vision metadata of one picture (RPU): what it says, and its conversion
 //! to profile 8.1.
 
+mod bounds;
+
 use super::nal::NalKind;
 use dolby_vision::rpu::ConversionMode;
 use dolby_vision::rpu::dovi_rpu::DoviRpu;
@@ -33,8 +35,9 @@ impl Rpu {
         if nal.len() > MAX_RPU {
             return Err(unreadable(&format!("it has {} bytes", nal.len())));
         }
-        if !checksum_holds(nal) {
-            return Err(unreadable("its checksum does not match"));
+        let plain = whole(nal).ok_or_else(|| unreadable("its checksum does not match"))?;
+        if !bounds::hold(&plain) {
+            return Err(unreadable("it states more than it has"));
         }
         guarded(|| DoviRpu::parse_unspec62_nalu(nal).map_err(|error| error.to_string())).map(Self)
     }
@@ -176,16 +179,15 @@ fn unreadable(why: &str) -> Failure {
     Failure::input(format!("the Dolby Vision metadata cannot be read: {why}"))
 }
 
-/// Whether the checksum in `nal` is that of its content (CRC-32/MPEG-2). A
-/// damaged unit is thereby refused before anybody tries to make sense of it.
-fn checksum_holds(nal: &[u8]) -> bool {
-    let plain = crate::bits::unescape(&nal[2..]);
+/// What is in `nal`, without emulation prevention bytes, when its checksum is that
+/// of its content (CRC-32/MPEG-2). A damaged unit is thereby refused before
+/// anybody tries to make sense of it.
+fn whole(nal: &[u8]) -> Option<Vec<u8>> {
+    let mut plain = crate::bits::unescape(&nal[2..]);
     let zeros = plain.iter().rev().take_while(|byte| **byte == 0).count();
-    let Some((content, [stated @ .., 0x80])) = plain[..plain.len() - zeros].split_last_chunk::<5>()
-    else {
-        return false;
-    };
-    content.get(1..).is_some_and(|content| checksum(content).to_be_bytes() == *stated)
+    plain.truncate(plain.len() - zeros);
+    let (content, [stated @ .., 0x80]) = plain.split_last_chunk::<5>()? else { return None };
+    (checksum(content.get(1..)?).to_be_bytes() == *stated).then_some(plain)
 }
 
 fn checksum(bytes: &[u8]) -> u32 {
