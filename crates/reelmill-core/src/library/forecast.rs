@@ -41,7 +41,7 @@ pub fn forecast(size: u64, facts: &Facts, preset: &Preset) -> Forecast {
     let Some(video) = &facts.video else {
         return Forecast { bytes: size, seconds: 0.0, video_seconds: seconds };
     };
-    if preset.dolby.is_some() {
+    if preset.remux {
         // Nothing is encoded: it is read and written once.
         return Forecast { bytes: size, seconds: size as f64 / 50e6, video_seconds: seconds };
     }

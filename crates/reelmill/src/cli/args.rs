@@ -1,5 +1,6 @@
 //! The command line's grammar.
 
+use super::layer::LayerCommand;
 use super::library_args::{HooksArgs, QueryArgs, ScanArgs};
 use crate::client;
 use crate::client::args::{
@@ -283,43 +284,6 @@ pub(crate) struct PlanArgs {
 pub(crate) struct ProbeArgs {
     /// The file to look at.
     pub(crate) input: PathBuf,
-}
-
-/// `reelmill layer`.
-#[derive(Debug, Clone, Subcommand)]
-pub(crate) enum LayerCommand {
-    /// Write a film's enhancement layer and metadata to a raw HEVC file.
-    Save(LayerSaveArgs),
-    /// Put them back into the converted film: it is what it was.
-    Restore(LayerRestoreArgs),
-}
-
-/// `reelmill layer save`.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct LayerSaveArgs {
-    /// The film, profile 7 in Matroska.
-    pub(crate) input: PathBuf,
-    /// The file to write, for example film.el.hevc.
-    #[arg(long, short, value_name = "OUT")]
-    pub(crate) output: PathBuf,
-    /// Replace the output if it exists.
-    #[arg(long)]
-    pub(crate) overwrite: bool,
-}
-
-/// `reelmill layer restore`.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct LayerRestoreArgs {
-    /// The converted film, profile 8.1 in Matroska.
-    pub(crate) input: PathBuf,
-    /// What was kept of it.
-    pub(crate) layer: PathBuf,
-    /// The film of profile 7 to write.
-    #[arg(long, short, value_name = "OUT")]
-    pub(crate) output: PathBuf,
-    /// Replace the output if it exists.
-    #[arg(long)]
-    pub(crate) overwrite: bool,
 }
 
 /// `reelmill presets`.

@@ -1,15 +1,53 @@
 //! `reelmill layer`: keeps the enhancement layer of Dolby Vision profile 7, and
 //! puts it back.
 
-use super::args::{Common, LayerCommand};
+use super::args::Common;
 use super::out;
 use super::place::{check_output, publish, staged_path};
 use crate::exit::{Ending, Exit};
+use clap::{Args, Subcommand};
 use reelmill_core::error::Failure;
 use reelmill_media::hdr::layer::{Layer, restore, save};
 use reelmill_media::matroska::Refusal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
+
+/// `reelmill layer`.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum LayerCommand {
+    /// Write a film's enhancement layer and metadata to a raw HEVC file.
+    Save(LayerSaveArgs),
+    /// Put them back into the converted film: it is what it was.
+    Restore(LayerRestoreArgs),
+}
+
+/// `reelmill layer save`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LayerSaveArgs {
+    /// The film, profile 7 in Matroska.
+    pub(crate) input: PathBuf,
+    /// The file to write, for example film.el.hevc.
+    #[arg(long, short, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// Replace the output if it exists.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
+
+/// `reelmill layer restore`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LayerRestoreArgs {
+    /// The converted film, profile 8.1 in Matroska.
+    pub(crate) input: PathBuf,
+    /// What was kept of it.
+    pub(crate) layer: PathBuf,
+    /// The film of profile 7 to write.
+    #[arg(long, short, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// Replace the output if it exists.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
 
 /// Runs the command.
 pub(crate) async fn run(command: LayerCommand, common: &Common) -> Result<Exit, Ending> {
