@@ -231,6 +231,8 @@ pub enum Waits {
     Stage,
     /// It failed and is tried again later.
     Pause,
+    /// The queue is paused.
+    QueuePaused,
     /// Its job has cost workers: one of its tasks at a time.
     Probation,
     /// No living worker has the encoder (or that build of it), or does such work.
@@ -246,6 +248,7 @@ impl std::fmt::Display for Waits {
             Self::Behind { tasks: 1 } => f.write_str("one task comes before it"),
             Self::Behind { tasks } => write!(f, "{tasks} tasks come before it"),
             Self::Stage => f.write_str("earlier work of its job is not done"),
+            Self::QueuePaused => f.write_str("the queue is paused"),
             Self::Pause => f.write_str("it failed and is tried again after a pause"),
             Self::Probation => f.write_str("its job lost workers: one task at a time"),
             Self::Nobody => f.write_str("no worker that is here can do it"),

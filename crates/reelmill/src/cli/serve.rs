@@ -7,7 +7,7 @@ use crate::api::{self, ApiState, Auth};
 use crate::coordinator::Coordinator;
 use crate::exit::{Ending, Exit};
 use crate::serve_config::ServeConfig;
-use crate::{farm, paths, tls};
+use crate::{clock, farm, paths, tls};
 use reelmill_core::error::Failure;
 use reelmill_core::lease::LeaseTerms;
 use reelmill_core::retry::RetryPolicy;
@@ -133,15 +133,21 @@ async fn authentication(
 ) -> Result<Auth, Failure> {
     let store = coordinator.store().clone();
     let fixed = common.api_key.clone();
-    let known = !store.key_list().await?.is_empty();
+    let keys = store.key_list().await?;
+    let known = !keys.is_empty();
+    // Whoever makes keys for clients alone must not lock himself out.
+    let has_admin =
+        keys.iter().any(|key| key.role == api::Role::Admin && key.is_live(clock::now()));
     if fixed.is_none() && !known && address.ip().is_loopback() && !certificates {
         tracing::info!("no key configured: anyone on this machine may use this server");
         return Ok(Auth::Open);
     }
-    if fixed.is_none() && !known {
+    if fixed.is_none() && !has_admin {
         let admin = api::create_key(store.as_ref(), api::Role::Admin, "first admin").await?;
-        let worker = api::create_key(store.as_ref(), api::Role::Worker, "first workers").await?;
         out::line(&format!("admin key, shown only now:    {admin}"));
+    }
+    if fixed.is_none() && !known {
+        let worker = api::create_key(store.as_ref(), api::Role::Worker, "first workers").await?;
         out::line(&format!("worker token, shown only now: {worker}"));
     }
     Ok(Auth::keys(store, fixed.as_deref()))

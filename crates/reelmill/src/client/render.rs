@@ -109,7 +109,7 @@ pub(super) fn dry_run(name: &str, told: &DryRun) -> Vec<String> {
         lines.push("estimate  none: the file's headers do not tell enough".to_owned());
         return lines;
     };
-    let time = seconds(estimate.seconds.round());
+    let time = seconds(estimate.seconds.max(1.0).round());
     lines.push(format!("estimate  {time} of encoding, {} of output", bytes(estimate.bytes)));
     let (outlook, before) = (&estimate.outlook, estimate.jobs_before);
     let place = match (&estimate.worker, outlook.starts_in) {
@@ -119,7 +119,8 @@ pub(super) fn dry_run(name: &str, told: &DryRun) -> Vec<String> {
         (Some(worker), _) => format!("{}; goes to {}", outlook.why, clean(worker)),
         (None, _) => outlook.why.to_string(),
     };
-    lines.push(format!("waits     {place}; {before} jobs before it"));
+    let jobs = if before == 1 { "job" } else { "jobs" };
+    lines.push(format!("waits     {place}; {before} {jobs} before it"));
     if !estimate.workers.is_empty() {
         lines.push(format!("workers   {}", clean(&estimate.workers.join(", "))));
     }
@@ -154,7 +155,7 @@ pub(super) fn state(view: &JobView) -> String {
 fn stuck(view: &JobView) -> Option<&Waits> {
     let works = view.chunks.iter().any(|chunk| chunk.state == TaskState::Leased);
     let mut reasons = view.chunks.iter().filter_map(|chunk| Some(&chunk.outlook.as_ref()?.why));
-    reasons.find(|why| !works && matches!(why, Waits::Nobody | Waits::Pause))
+    reasons.find(|why| !works && matches!(why, Waits::Nobody | Waits::Pause | Waits::QueuePaused))
 }
 
 /// The word for a phase.

@@ -262,7 +262,9 @@ impl Coordinator {
         let running = self.live.all();
         let seats = others(&fleet, &running);
         let turns: Vec<Turn> = deal(&candidates, &seats);
-        let tell = |(at, one): (usize, &Candidate)| (one.task, explain(at, &turns, &seats));
+        let tell = |(at, one): (usize, &Candidate)| {
+            (one.task, between_words(explain(at, &turns, &seats), &fleet, one))
+        };
         Ok(candidates.iter().enumerate().map(tell).collect())
     }
 
@@ -299,6 +301,23 @@ impl Coordinator {
         self.bell.notify_waiters();
         let all = self.workers().await?;
         Ok(all.into_iter().find(|view| view.record.facts.id == worker))
+    }
+}
+
+/// What nobody seems to take may be taken by a worker that neither waits nor
+/// works at this moment: it is between two words.
+pub(super) fn between_words(
+    outlook: Outlook,
+    fleet: &BTreeMap<WorkerId, Known>,
+    candidate: &Candidate,
+) -> Outlook {
+    let able = |known: &Known| known.state == WorkerState::Active && known.facts.can(candidate);
+    match fleet.values().find(|known| able(known)) {
+        Some(known) if outlook.why == Waits::Nobody => {
+            let worker = Some(known.facts.id);
+            Outlook { why: Waits::Next, worker, starts_in: None, takes: None }
+        }
+        _ => outlook,
     }
 }
 

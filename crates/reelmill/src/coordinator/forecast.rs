@@ -1,12 +1,12 @@
 //! What a job would come to, before it is there: time, size, and who takes it.
 
-use super::fleet::others;
-use super::{Coordinator, dispatch::LOOK_AHEAD};
+use super::fleet::{between_words, others};
+use super::{Coordinator, QueueState, dispatch::LOOK_AHEAD};
 use crate::clock;
 use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::error::Failure;
 use reelmill_core::facts::Facts;
-use reelmill_core::fleet::{Outlook, Turn, deal, explain, together};
+use reelmill_core::fleet::{Outlook, Turn, Waits, deal, explain, together};
 use reelmill_core::id::{JobId, TaskId};
 use reelmill_core::job::{JobState, Request, Source};
 use reelmill_core::load::Load;
@@ -190,6 +190,10 @@ impl Coordinator {
         owner: Option<&str>,
         priority: u8,
     ) -> Result<Outlook, Failure> {
+        if self.queue_state().await? == QueueState::Paused {
+            let why = Waits::QueuePaused;
+            return Ok(Outlook { why, worker: None, starts_in: None, takes: None });
+        }
         let task = TaskId { job: JobId(Uuid::nil()), generation: 0, number: 1 };
         let mut candidates = self.store.tasks_ready(clock::now(), LOOK_AHEAD).await?;
         candidates.push(Candidate {
@@ -212,6 +216,7 @@ impl Coordinator {
         let seats = others(&fleet, &running);
         let turns: Vec<Turn> = deal(&candidates, &seats);
         let at = candidates.iter().position(|one| one.task == task).unwrap_or_default();
-        Ok(explain(at, &turns, &seats))
+        let outlook = explain(at, &turns, &seats);
+        Ok(candidates.get(at).map_or(outlook.clone(), |one| between_words(outlook, &fleet, one)))
     }
 }

@@ -1,7 +1,7 @@
 //! What people and programs see of jobs and workers.
 
-use super::Coordinator;
 use super::fleet::far;
+use super::{Coordinator, QueueState};
 use crate::clock;
 use reelmill_core::error::Failure;
 use reelmill_core::fleet::{Outlook, Waits};
@@ -141,12 +141,14 @@ impl Coordinator {
         views: &mut [ChunkView],
     ) -> Result<(), Failure> {
         let outlooks = self.outlooks().await?;
+        let paused = self.queue_state().await? == QueueState::Paused;
         let working = tasks.iter().any(|task| task.lease.is_some());
         let (probation, now) = (job.losses >= PROBATION && working, clock::now());
         for (task, view) in tasks.iter().zip(views) {
             let why = |why| Some(Outlook { why, worker: None, starts_in: None, takes: None });
             view.outlook = match task.state {
                 TaskState::Waiting => why(Waits::Stage),
+                TaskState::Ready if paused => why(Waits::QueuePaused),
                 TaskState::Ready if probation => why(Waits::Probation),
                 TaskState::Ready => {
                     let known = outlooks.get(&task.id).cloned();

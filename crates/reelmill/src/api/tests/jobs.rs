@@ -106,13 +106,18 @@ async fn a_dry_run_tells_time_size_and_worker_by_what_workers_have_shown() {
     let source: &dyn TaskSource = farm.coordinator.as_ref();
     source.join(&player.hello()).await.unwrap();
     let (coordinator, asking) = (farm.coordinator.clone(), player.ask());
+    assert_eq!(ask().await["outlook"]["why"]["reason"], "next", "it is between two words");
+    assert_eq!(ask().await["worker"], "player");
     let stop = tokio_util::sync::CancellationToken::new();
     let stopped = stop.clone();
     // Its claim waits, so that it is known to be free.
     let waiting = tokio::spawn(async move {
         coordinator.claim_until(&asking, std::time::Duration::from_secs(60), &stopped).await
     });
-    until(async || ask().await["worker"] == "player").await;
+    until(async || ask().await["outlook"]["starts_in"] == 0.0).await;
+    farm.coordinator.set_queue(crate::coordinator::QueueState::Paused).await.unwrap();
+    assert_eq!(ask().await["outlook"]["why"]["reason"], "queue_paused");
+    farm.coordinator.set_queue(crate::coordinator::QueueState::Open).await.unwrap();
     let usual = ask().await;
     assert_eq!((&usual["workers"], &usual["jobs_before"]), (&json!(["player"]), &json!(0)));
     assert_eq!(usual["outlook"]["why"]["reason"], "next");
