@@ -49,6 +49,7 @@ missing_packages() {
   # The second rung of the sandbox, for kernels without the first; tested here.
   [ "$(uname -s)" != Linux ] || have bwrap || echo bubblewrap
   can_link || echo gcc libc6-dev
+  { [ $checks = no ] || have strace; } || echo strace
 }
 
 as_root() {

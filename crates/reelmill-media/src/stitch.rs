@@ -5,6 +5,7 @@ mod repair;
 mod tags;
 
 pub(crate) use tags::dispositions;
+pub use tags::made_by_reelmill;
 
 use crate::args::{self, Repair, StitchInputs, StitchTrack, StitchVideo, TrackSource, VideoInput};
 use crate::encode::{OnProgress, refuse_read_error, remove, run};
@@ -76,17 +77,21 @@ pub async fn stitch(
         audio: parts.audio,
     };
     let stream = media.streams.iter().find(|stream| stream.index == plan.video.stream);
+    let mut video_tags =
+        stream.map(|stream| tags::of_encoded(stream, plan.container)).unwrap_or_default();
+    tags::made_here_in(plan.container, &mut video_tags);
     let video = StitchVideo {
         codec: encode.encoder.codec(),
         time_base: plan.video.time_base,
         colour: &args::output_colour(encode, assembly.source_pixels()),
         field_order: encode.field_order,
-        tags: stream.map(|stream| tags::of_encoded(stream, plan.container)).unwrap_or_default(),
+        tags: video_tags,
         dispositions: stream.map(dispositions).unwrap_or_default(),
     };
     let tracks = tracks(assembly, &covers, (&copies, &encoded));
     let mut global = tags::stale_global(media);
     global.extend(imprint::reserve(plan.container, &encode.hdr, media));
+    global.extend(tags::made_here(plan.container));
     let command = tools.ffmpeg(args::stitch(plan.container, inputs, &video, &tracks, &global, out));
     let output = run(command, on_progress, cancel).await?;
     for line in &output.stderr {

@@ -19,6 +19,7 @@ mod paths;
 mod remote_source;
 mod serve_config;
 mod servers;
+mod share;
 #[cfg(test)]
 mod sim;
 mod task_source;

@@ -97,7 +97,7 @@ impl View {
     /// without anything being lost.
     pub(super) fn private_twin(&self) -> Option<Place> {
         let public = [self.at(Place::Source), self.at(Place::Target)];
-        let shown = |node: u64| public.iter().flatten().any(|seen| seen.node == node);
-        self.privates().find(|place| self.at(*place).is_some_and(|seen| shown(seen.node)))
+        let shown = |private: Seen| public.iter().flatten().any(|seen| *seen == private);
+        self.privates().find(|place| self.at(*place).is_some_and(shown))
     }
 }

@@ -66,6 +66,40 @@ pub(super) fn stale_global(media: &MediaInfo) -> Metadata {
     tags.map(|key| (key.clone(), String::new())).collect()
 }
 
+/// The mark by which a converted file is known, so that it is never converted
+/// again in a loop: a tag of the file. QuickTime's have no place for it.
+pub(super) fn made_here(container: Container) -> Option<(String, String)> {
+    let key = match container {
+        Container::Mp4 => "encoding_tool",
+        Container::Mkv | Container::Webm => "REELMILL",
+        Container::Mov => return None,
+    };
+    Some((key.to_owned(), mark()))
+}
+
+/// The same mark in QuickTime: the handler of the picture, unless it is the
+/// track's title.
+pub(super) fn made_here_in(container: Container, tags: &mut Metadata) {
+    if container == Container::Mov && !tags.iter().any(|(key, _)| key == "handler_name") {
+        tags.push(("handler_name".into(), mark()));
+    }
+}
+
+fn mark() -> String {
+    format!("reelmill {}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Whether reelmill has made this file.
+#[must_use]
+pub fn made_by_reelmill(media: &MediaInfo) -> bool {
+    let handlers = media.streams.iter().filter_map(|stream| stream.tags.get("handler_name"));
+    let global = media.tags.iter().filter(|(key, _)| {
+        matches!(key.to_ascii_lowercase().as_str(), "reelmill" | "encoder" | "encoding_tool")
+    });
+    let mut marks = global.map(|(_, value)| value).chain(handlers);
+    marks.any(|value| value.starts_with("reelmill "))
+}
+
 /// The dispositions of a stream that go over.
 pub(crate) fn dispositions(stream: &Stream) -> Vec<String> {
     let flags = stream.dispositions.iter();

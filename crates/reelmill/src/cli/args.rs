@@ -1,7 +1,12 @@
 //! The command line's grammar.
 
+use super::folder::MediaType;
 use super::layer::LayerCommand;
 use super::library_args::{HooksArgs, QueryArgs, ScanArgs};
+use super::presets::PresetsArgs;
+use super::probe::ProbeArgs;
+use super::share_args::{LocksArgs, ReplaceArgs, UndoArgs, seconds};
+use super::shell::CompletionsArgs;
 use crate::client;
 use crate::client::args::{
     CancelArgs, FetchArgs, KeysArgs, LimitArgs, ListArgs, RetryArgs, StatusArgs, SubmitArgs,
@@ -150,6 +155,12 @@ impl Common {
 pub(crate) enum Command {
     /// Convert files on this machine, no server needed.
     Convert(ConvertArgs),
+    /// Put a file in another's place; the other goes to the trash.
+    Replace(ReplaceArgs),
+    /// Take a replacement back: the original returns from the trash.
+    Undo(UndoArgs),
+    /// Show who works on which files of a shared folder.
+    Locks(LocksArgs),
     /// Show what converting a file would do, and why. Writes nothing.
     Plan(PlanArgs),
     /// Show what a media file holds.
@@ -253,11 +264,51 @@ impl EncodeArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ConvertArgs {
     /// Files to convert.
-    #[arg(required = true, value_name = "INPUT")]
+    #[arg(required_unless_present_any = ["dir", "file"], value_name = "INPUT")]
     pub(crate) inputs: Vec<PathBuf>,
     /// Where the output goes: a file, or a folder.
-    #[arg(long, short, value_name = "OUT")]
-    pub(crate) output: PathBuf,
+    #[arg(long, short, value_name = "OUT", required_unless_present_any = ["dir", "file"])]
+    pub(crate) output: Option<PathBuf>,
+    /// Convert a whole folder, and the folders in it.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["inputs", "output", "file"])]
+    pub(crate) dir: Option<PathBuf>,
+    /// Convert one file as --dir would.
+    #[arg(long, value_name = "F", conflicts_with_all = ["inputs", "output"])]
+    pub(crate) file: Option<PathBuf>,
+    /// Which files of a folder.
+    #[arg(long = "type", value_name = "TYPE", value_enum, default_value = "video")]
+    pub(crate) media_type: MediaType,
+    /// Put each output in its source's place; the original goes to the trash.
+    #[arg(long, conflicts_with = "output_dir")]
+    pub(crate) replace: bool,
+    /// Put outputs into this folder, in folders like the sources'.
+    #[arg(long, value_name = "D", conflicts_with_all = ["inputs", "output"])]
+    pub(crate) output_dir: Option<PathBuf>,
+    /// Share the folder with reelmill on other machines.
+    #[arg(long, conflicts_with_all = ["inputs", "output_dir"])]
+    pub(crate) shared: bool,
+    /// Wait for files that others work on, and take over from those who fall
+    /// silent; otherwise they are skipped.
+    #[arg(long, conflicts_with = "inputs")]
+    pub(crate) wait: bool,
+    /// Convert what was put into the folder's queue with 'submit --shared'.
+    #[arg(long, requires = "dir", requires = "shared")]
+    pub(crate) queue: bool,
+    /// Say what would be done; write nothing.
+    #[arg(long, conflicts_with = "inputs")]
+    pub(crate) dry_run: bool,
+    /// Convert what is done, failed before or was made by reelmill, too.
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// Keep outputs that are no smaller than their sources.
+    #[arg(long)]
+    pub(crate) keep_bigger: bool,
+    /// Seconds without a sign of life after which another machine takes over.
+    #[arg(long, value_name = "S", default_value_t = 1800.0, value_parser = seconds)]
+    pub(crate) lock_expiry: f64,
+    /// Days after which replaced originals are removed from the trash.
+    #[arg(long, value_name = "D", default_value_t = 30.0, value_parser = seconds)]
+    pub(crate) trash_days: f64,
     /// How to encode.
     #[command(flatten)]
     pub(crate) encode: EncodeArgs,
@@ -277,20 +328,6 @@ pub(crate) struct PlanArgs {
     /// How to encode.
     #[command(flatten)]
     pub(crate) encode: EncodeArgs,
-}
-
-/// `reelmill probe`.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct ProbeArgs {
-    /// The file to look at.
-    pub(crate) input: PathBuf,
-}
-
-/// `reelmill presets`.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct PresetsArgs {
-    /// The preset to show whole.
-    pub(crate) name: Option<String>,
 }
 
 /// `reelmill serve`.
@@ -355,11 +392,4 @@ pub(crate) struct WorkArgs {
     /// they are given back.
     #[arg(long, value_name = "S", default_value_t = 60.0)]
     pub(crate) drain_seconds: f64,
-}
-
-/// `reelmill completions`.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct CompletionsArgs {
-    /// The shell.
-    pub(crate) shell: clap_complete::Shell,
 }

@@ -39,9 +39,9 @@ pub(crate) async fn run(args: ConvertArgs, common: &Common) -> Result<Exit, Endi
         Stop::on_signals(Duration::ZERO).map_err(|e| Failure::io("listen for signals", &e))?;
     let tools = common.tools().await?;
     let several = args.inputs.len() > 1;
-    if several && !args.output.is_dir() {
-        let message =
-            format!("{} is not a folder, but there are several inputs", args.output.display());
+    let output = args.output.clone().unwrap_or_default();
+    if several && !output.is_dir() {
+        let message = format!("{} is not a folder, but there are several inputs", output.display());
         return Err(Ending::usage(
             Failure::permanent(message).advise("name an existing folder with -o"),
         ));
@@ -50,7 +50,16 @@ pub(crate) async fn run(args: ConvertArgs, common: &Common) -> Result<Exit, Endi
     forget_old(&scratch);
     let mut failed = 0;
     for input in &args.inputs {
-        let one = One { input, args: &args, common, tools: &tools, scratch: &scratch, stop: &stop };
+        let one = One {
+            input,
+            given: &output,
+            overwrite: args.overwrite,
+            args: &args,
+            common,
+            tools: &tools,
+            scratch: &scratch,
+            stop: &stop,
+        };
         match one.convert().await {
             Ok(()) => {}
             Err(ending) if !several || ending.exit == Exit::Interrupted => return Err(ending),
@@ -67,9 +76,27 @@ pub(crate) async fn run(args: ConvertArgs, common: &Common) -> Result<Exit, Endi
     })
 }
 
+/// Converts one file into another, which is replaced if it exists.
+///
+/// # Errors
+/// When it cannot be converted; finished chunks are kept.
+pub(super) async fn one(
+    input: &Path,
+    output: &Path,
+    args: &ConvertArgs,
+    common: &Common,
+    (tools, scratch, stop): (&Tools, &Path, &Stop),
+) -> Result<(), Ending> {
+    One { input, given: output, overwrite: true, args, common, tools, scratch, stop }
+        .convert()
+        .await
+}
+
 /// One input.
 struct One<'a> {
     input: &'a Path,
+    given: &'a Path,
+    overwrite: bool,
     args: &'a ConvertArgs,
     common: &'a Common,
     tools: &'a Tools,
@@ -88,13 +115,13 @@ impl One<'_> {
             farm::proven_one(self.tools, preset.encoder(), &self.stop.now),
         );
         let media = media?;
-        check_output(self.input, &output, self.args.overwrite)?;
+        check_output(self.input, &output, self.overwrite)?;
         let place = self.scratch.join(resume_key(self.input, &output, &preset, &self.args.encode)?);
         let staged = staged_path(&output);
         let done = self.run_job(&place, &staged, container, (&media, encoders)).await;
         match done {
             Ok(job) => {
-                publish(&staged, &output, self.args.overwrite)?;
+                publish(&staged, &output, self.overwrite)?;
                 remove_folder(&place);
                 self.tell_done(&job, &output, begun);
                 Ok(())
@@ -110,7 +137,7 @@ impl One<'_> {
     }
 
     fn output(&self) -> Result<(Option<Container>, PathBuf), Ending> {
-        let given = &self.args.output;
+        let given = self.given;
         if !given.is_dir() {
             let extension = given.extension().and_then(|e| e.to_str());
             let named = extension.and_then(Container::from_extension);
@@ -121,7 +148,7 @@ impl One<'_> {
                         .advise("use mkv, mp4, webm or mov, or give --format"),
                 ));
             }
-            return Ok((self.args.encode.format.or(named), given.clone()));
+            return Ok((self.args.encode.format.or(named), given.to_owned()));
         }
         let container = match self.args.encode.format {
             Some(container) => container,

@@ -4,9 +4,11 @@ mod args;
 mod convert;
 mod doctor;
 mod enqueue;
+mod folder;
 mod hooks;
 mod layer;
 mod library_args;
+mod locks;
 pub(crate) mod out;
 mod place;
 mod plan;
@@ -15,9 +17,11 @@ mod probe;
 mod progress;
 mod query;
 mod query_render;
+mod replace;
 mod resume;
 mod scan;
 mod serve;
+mod share_args;
 mod shell;
 mod signals;
 mod work;
@@ -109,6 +113,12 @@ async fn dispatch(cli: Cli) -> Result<u8, Ending> {
     let Cli { common, command } = cli;
     let done = |exit: Exit| exit as u8;
     match command {
+        Command::Replace(args) => replace::replace(&args, &common).map(done),
+        Command::Undo(args) => replace::undo(&args, &common).map(done),
+        Command::Locks(args) => locks::locks(&args, &common).map(done),
+        Command::Convert(args) if args.dir.is_some() || args.file.is_some() => {
+            Box::pin(folder::run(&args, &common)).await.map(done)
+        }
         Command::Convert(args) => convert::run(args, &common).await.map(done),
         Command::Plan(args) => plan::run(args, &common).await.map(done),
         Command::Probe(args) => probe::run(&args, &common).await.map(done),
@@ -122,7 +132,14 @@ async fn dispatch(cli: Cli) -> Result<u8, Ending> {
         Command::Work(args) => work::run(args, &common).await.map(done),
         Command::Completions(args) => shell::completions(&args).map(done),
         Command::Man => shell::man().map(done),
+        Command::Submit(args) if args.shared.is_some() => {
+            let shared = args.shared.clone().unwrap_or_default();
+            folder::submit(&args, &shared, &common).map(done)
+        }
         Command::Submit(args) => Ok(client::commands::submit(args, common.client()).await),
+        Command::List(args) if args.shared.is_some() => {
+            folder::list_queue(&args.shared.unwrap_or_default(), &common).map(done)
+        }
         Command::List(args) => Ok(client::commands::list(args, common.client()).await),
         Command::Status(args) => Ok(client::commands::status(args, common.client()).await),
         Command::Fetch(args) => Ok(client::commands::fetch(args, common.client()).await),

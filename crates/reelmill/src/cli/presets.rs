@@ -1,10 +1,18 @@
 //! `reelmill presets`: what there is to choose from.
 
-use super::args::{Common, PresetsArgs};
+use super::args::Common;
 use super::out;
 use crate::exit::{Ending, Exit};
 use crate::{farm, paths};
+use clap::Args;
 use reelmill_core::error::Failure;
+
+/// `reelmill presets`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PresetsArgs {
+    /// The preset to show whole.
+    pub(crate) name: Option<String>,
+}
 
 /// Runs the command.
 pub(crate) fn run(args: &PresetsArgs, common: &Common) -> Result<Exit, Ending> {

@@ -1,14 +1,23 @@
 //! `reelmill probe`: what a media file holds.
 
-use super::args::{Common, ProbeArgs};
+use super::args::Common;
 use super::out;
 use crate::exit::{Ending, Exit};
+use clap::Args;
 use reelmill_core::dolby::DolbyVision;
 use reelmill_core::error::FailureClass;
 use reelmill_core::media::{Hdr, MediaInfo, Stream, StreamKind, VideoInfo};
 use reelmill_core::tracks::describe;
 use reelmill_media::probe::probe;
+use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
+
+/// `reelmill probe`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ProbeArgs {
+    /// The file to look at.
+    pub(crate) input: PathBuf,
+}
 
 /// Runs the command.
 pub(crate) async fn run(args: &ProbeArgs, common: &Common) -> Result<Exit, Ending> {

@@ -1,9 +1,16 @@
 //! Completion scripts and the manual page.
 
-use super::args::{Cli, CompletionsArgs};
+use super::args::Cli;
 use crate::exit::{Ending, Exit};
-use clap::CommandFactory;
+use clap::{Args, CommandFactory};
 use reelmill_core::error::Failure;
+
+/// `reelmill completions`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}
 
 /// `reelmill completions`.
 pub(crate) fn completions(args: &CompletionsArgs) -> Result<Exit, Ending> {

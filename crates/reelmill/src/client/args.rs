@@ -11,6 +11,12 @@ use std::path::PathBuf;
 pub(crate) struct SubmitArgs {
     /// The file to convert.
     pub(crate) file: PathBuf,
+    /// Put it into the queue of this shared folder instead; no server is needed.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) shared: Option<PathBuf>,
+    /// With --shared: the output takes the file's place.
+    #[arg(long, requires = "shared")]
+    pub(crate) replace: bool,
     /// Preset (see 'reelmill presets').
     #[arg(long, short, default_value = "h264")]
     pub(crate) preset: String,
@@ -96,6 +102,9 @@ fn label(text: &str) -> Result<(String, String), String> {
 /// `reelmill list`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ListArgs {
+    /// List the queue of this shared folder instead; no server is needed.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) shared: Option<PathBuf>,
     /// Only jobs in these states, for example running,failed.
     #[arg(long, value_name = "STATE[,STATE…]", value_delimiter = ',')]
     pub(crate) state: Vec<JobState>,

@@ -1,0 +1,209 @@
+//! One file of a folder: whether it is to be converted, and doing it.
+
+use super::ends::{Order, plain_name};
+use super::{Fate, MediaType, walk};
+use crate::cli::args::{Common, ConvertArgs};
+use crate::cli::convert;
+use crate::cli::signals::Stop;
+use crate::exit::{Ending, Exit};
+use crate::files::rename_new;
+use crate::share::library::Library;
+use crate::share::lock::Watcher;
+use crate::share::part;
+use crate::share::placing::room_for;
+use reelmill_core::error::{Failure, FailureClass};
+use reelmill_core::names;
+use reelmill_media::probe::probe;
+use reelmill_media::stitch::made_by_reelmill;
+use reelmill_media::tools::Tools;
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What is needed to convert the files of a folder.
+pub(super) struct FileJob<'a> {
+    /// How to convert; an order in the queue may say otherwise than the command.
+    pub(super) args: ConvertArgs,
+    pub(super) common: &'a Common,
+    pub(super) tools: &'a Tools,
+    pub(super) stop: &'a Stop,
+    pub(super) scratch: PathBuf,
+    pub(super) root: &'a Path,
+    pub(super) library: Option<&'a Library>,
+    pub(super) watcher: Watcher,
+}
+
+impl FileJob<'_> {
+    /// Converts one file, or says why not.
+    pub(super) async fn convert(&mut self, file: &Path) -> Fate {
+        match self.try_convert(file).await {
+            Ok(fate) => fate,
+            Err(ending) if ending.exit == Exit::Interrupted => Fate::Interrupted,
+            Err(ending) => Fate::Failed(ending.failure),
+        }
+    }
+
+    async fn try_convert(&mut self, file: &Path) -> Result<Fate, Ending> {
+        let meta = match std::fs::symlink_metadata(file) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(Fate::Skipped("it is no longer there".into()));
+            }
+            Err(e) => return Err(Failure::io(format!("open {}", file.display()), &e).into()),
+        };
+        if let Some(reason) = self.unfit(file, &meta) {
+            return Ok(Fate::Skipped(reason));
+        }
+        match self.library {
+            Some(library) => self.with_records(library, file).await,
+            None => self.plainly(file).await,
+        }
+    }
+
+    fn unfit(&self, file: &Path, meta: &std::fs::Metadata) -> Option<String> {
+        if meta.file_type().is_symlink() {
+            return Some("it is a symbolic link; what it leads to is converted where it is".into());
+        }
+        if !meta.is_file() {
+            return Some("it is no plain file".into());
+        }
+        match walk::kind(file) {
+            Some(MediaType::Audio) => {
+                return Some("sound alone is not converted by folders yet".into());
+            }
+            Some(MediaType::Image) => {
+                return Some("pictures are not converted by folders yet".into());
+            }
+            _ => {}
+        }
+        let shared_names = self.args.replace && meta.nlink() > 1;
+        shared_names.then(|| {
+            "it has hard links (a torrent that is seeded?): replacing it would need more space, \
+             not less"
+                .into()
+        })
+    }
+
+    /// Where the output goes, and whether it was made already.
+    pub(super) async fn order(&self, file: &Path) -> Result<Result<Order, Fate>, Ending> {
+        let link = plain_name(file, &self.scratch)?;
+        let media = probe(self.tools, &link, &self.stop.now).await.map_err(|mut failure| {
+            failure.message =
+                failure.message.replace(&*link.to_string_lossy(), &file.to_string_lossy());
+            Ending::from(failure)
+        })?;
+        if made_by_reelmill(&media) && !self.args.again {
+            return Ok(Err(Fate::Skipped("reelmill made it (--again converts it again)".into())));
+        }
+        if media.video().is_none() {
+            return Ok(Err(Fate::Skipped("there is no picture in it".into())));
+        }
+        let preset = convert::resolve(&self.args.encode, self.args.encode.format)?;
+        let extension = preset.format.name().to_owned();
+        let target = self.target(file, &extension)?;
+        if target != file && target.symlink_metadata().is_ok() {
+            return Ok(Err(Fate::Skipped(format!("{} is there already", target.display()))));
+        }
+        let before = std::fs::metadata(file).map_or(0, |meta| meta.len());
+        Ok(Ok(Order { source: file.to_owned(), target, before, extension }))
+    }
+
+    fn target(&self, file: &Path, extension: &str) -> Result<PathBuf, Failure> {
+        let name = file.file_name().unwrap_or_default().as_bytes();
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        let mut target = names::with_extension(name, extension);
+        let folder = match &self.args.output_dir {
+            Some(dir) => {
+                let dir = std::path::absolute(dir)
+                    .map_err(|e| Failure::io(format!("find {}", dir.display()), &e))?;
+                dir.join(folder.strip_prefix(self.root).unwrap_or(folder))
+            }
+            None => folder.to_owned(),
+        };
+        if names::same_but_for_case(name, &target) {
+            if self.args.replace {
+                // A name that differs in case only is the same on some mounts.
+                target = name.to_vec();
+            } else if self.args.output_dir.is_none() {
+                let ending = format!("{}.{extension}", self.args.encode.preset);
+                target = names::with_extension(name, &ending);
+            }
+        }
+        Ok(folder.join(OsString::from_vec(names::shortened(&target, names::LONGEST))))
+    }
+
+    /// Converts into the scratch folder.
+    pub(super) async fn make(&self, order: &Order, stop: &Stop) -> Result<PathBuf, Ending> {
+        let folder = self.scratch.join("folder");
+        std::fs::create_dir_all(&folder)
+            .map_err(|e| Failure::io(format!("create {}", folder.display()), &e))?;
+        let key = names::encode(order.target.as_os_str().as_bytes());
+        let name = hex::encode(&<sha2::Sha256 as sha2::Digest>::digest(key)[..10]);
+        let made = folder.join(format!("{name}.{}", order.extension));
+        let link = plain_name(&order.source, &self.scratch)?;
+        let quiet = Common { quiet: true, json: false, ..self.common.clone() };
+        convert::one(&link, &made, &self.args, &quiet, (self.tools, &self.scratch, stop)).await?;
+        Ok(made)
+    }
+
+    /// Bytes of the output, unless it is no smaller than the source.
+    pub(super) fn size(&self, order: &Order, made: &Path) -> Result<Result<u64, String>, Failure> {
+        let after = std::fs::metadata(made)
+            .map_err(|e| Failure::io(format!("read {}", made.display()), &e))?
+            .len();
+        if after >= order.before && !self.args.keep_bigger {
+            return Ok(Err(format!(
+                "the output would be no smaller ({after} bytes for {}); --keep-bigger keeps it",
+                order.before
+            )));
+        }
+        Ok(Ok(after))
+    }
+
+    async fn plainly(&self, file: &Path) -> Result<Fate, Ending> {
+        let order = match self.order(file).await? {
+            Ok(order) => order,
+            Err(fate) => return Ok(fate),
+        };
+        if self.args.dry_run {
+            return Ok(Fate::Planned(order.target));
+        }
+        let made = self.make(&order, self.stop).await?;
+        let placed = self.place(&order, &made);
+        let _ = std::fs::remove_file(&made);
+        let after = match placed? {
+            Ok(after) => after,
+            Err(reason) => return Ok(Fate::Skipped(reason)),
+        };
+        let output = order.target;
+        Ok(Fate::Converted { output, before: order.before, after, job: None, note: None })
+    }
+
+    /// Copies the output beside its place and gives it its name, which must be free.
+    fn place(&self, order: &Order, made: &Path) -> Result<Result<u64, String>, Failure> {
+        let after = match self.size(order, made)? {
+            Ok(after) => after,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let folder = order.target.parent().unwrap_or(Path::new("/"));
+        std::fs::create_dir_all(folder)
+            .map_err(|e| Failure::io(format!("create {}", folder.display()), &e))?;
+        room_for(made, folder)?;
+        let name = order.target.file_name().unwrap_or_default().as_bytes();
+        let mark = walk::plain_mark();
+        let part = order.target.with_file_name(OsString::from_vec(names::part(name, &mark)));
+        part::prepare(made, &part, None)?;
+        let placed = rename_new(&part, &order.target);
+        let _ = std::fs::remove_file(&part);
+        placed.map_err(|e| match e.kind() {
+            ErrorKind::AlreadyExists => Failure::new(
+                FailureClass::Transient,
+                format!("{} appeared meanwhile; it was not replaced", order.target.display()),
+            ),
+            _ => Failure::io(format!("put {} in place", order.target.display()), &e),
+        })?;
+        Ok(Ok(after))
+    }
+}
