@@ -30,6 +30,8 @@ mod exact;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod hdr10;
+#[cfg(test)]
 mod mutated;
 #[cfg(test)]
 mod tracks;
