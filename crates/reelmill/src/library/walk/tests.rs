@@ -99,7 +99,7 @@ fn a_folder_that_cannot_be_read_is_told_and_hides_its_files() {
     put(&dir.path().join("A/a.mkv"));
     put(&dir.path().join("locked/b.mkv"));
     let locked = dir.path().join("locked");
-    std::fs::set_permissions(&locked, PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(&locked, PermissionsExt::from_mode(0o0)).unwrap();
     let walked = go(dir.path(), &Known::default(), &wanted(false));
     std::fs::set_permissions(&locked, PermissionsExt::from_mode(0o755)).unwrap();
     if rustix::process::geteuid().is_root() {
