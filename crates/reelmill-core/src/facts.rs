@@ -1,7 +1,7 @@
 //! Facts of a media file as a library keeps them: what rules and queries ask,
 //! and nothing that would have to be read from beyond a file's headers.
 
-use crate::media::{AudioInfo, Hdr, MediaInfo, StreamKind, VideoInfo};
+use crate::media::{AudioInfo, Hdr, MediaInfo, Stream, StreamKind, VideoInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -150,6 +150,11 @@ pub fn find_mark(value: &str) -> Option<String> {
     Some(word.to_owned())
 }
 
+/// The mark where a container takes it only as the name of a track's handler.
+fn handler_mark(stream: &Stream) -> Option<String> {
+    stream.tags.get("handler_name").filter(|name| name.starts_with(MARK_PROGRAM)).cloned()
+}
+
 impl Facts {
     /// The facts in `media`; `extension` is that of the file's name.
     #[must_use]
@@ -175,7 +180,7 @@ impl Facts {
             video,
             audio,
             subtitles,
-            made_by: made_by(&media.tags),
+            made_by: made_by(&media.tags).or_else(|| media.streams.iter().find_map(handler_mark)),
         }
     }
 }

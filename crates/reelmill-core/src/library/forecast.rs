@@ -2,7 +2,7 @@
 
 use super::rules::bit_rate;
 use crate::facts::Facts;
-use crate::plan::rough;
+use crate::plan::{Estimate, rough};
 use crate::preset::Preset;
 use serde::Serialize;
 
@@ -32,27 +32,49 @@ const USUAL_FPS: f64 = 25.0;
 /// Bits per second that a channel of sound takes where it is kept as it is.
 const SOUND_RATE: f64 = 96_000.0;
 
-/// What converting a file of `size` bytes with `preset` would come to, by
-/// experience: right within a factor of two or so. An output is never taken to be
-/// larger than its source, since such are thrown away.
+/// Bytes that are copied in a second.
+const COPIED: f64 = 50e6;
+
+/// How much trials came to, of what experience had said.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Factors {
+    /// Bytes of the picture.
+    pub bytes: f64,
+    /// Seconds of work.
+    pub seconds: f64,
+}
+
+/// Nothing was tried.
+pub const UNTRIED: Factors = Factors { bytes: 1.0, seconds: 1.0 };
+
+/// What the picture of a file converted with `preset` would come to, by
+/// experience: right within a factor of two or so. `None` where nothing is encoded.
 #[must_use]
-pub fn forecast(size: u64, facts: &Facts, preset: &Preset) -> Forecast {
-    let seconds = facts.duration_ms.map_or(0.0, |ms| ms as f64 / 1000.0);
-    let Some(video) = &facts.video else {
-        return Forecast { bytes: size, seconds: 0.0, video_seconds: seconds };
-    };
-    if preset.remux {
-        // Nothing is encoded: it is read and written once.
-        return Forecast { bytes: size, seconds: size as f64 / 50e6, video_seconds: seconds };
-    }
-    let picture = scaled((video.width, video.height), preset);
+pub fn picture(facts: &Facts, preset: &Preset) -> Option<Estimate> {
+    let video = facts.video.as_ref().filter(|_| !preset.remux)?;
+    let size = scaled((video.width, video.height), preset);
     let fps = video.fps().unwrap_or(USUAL_FPS);
-    let estimate = rough(preset.video.encoder, picture, fps, seconds, 1);
+    Some(rough(preset.video.encoder, size, fps, seconds(facts), 1))
+}
+
+fn seconds(facts: &Facts) -> f64 {
+    facts.duration_ms.map_or(0.0, |ms| ms as f64 / 1000.0)
+}
+
+/// What converting a file of `size` bytes with `preset` would come to. An output
+/// is never taken to be larger than its source, since such are thrown away.
+#[must_use]
+pub fn forecast(size: u64, facts: &Facts, preset: &Preset, tried: Factors) -> Forecast {
+    let video_seconds = seconds(facts);
+    let Some(picture) = picture(facts, preset) else {
+        // Nothing is encoded: it is read and written once.
+        return Forecast { bytes: size, seconds: size as f64 / COPIED, video_seconds };
+    };
     let channels: u32 = facts.audio.iter().map(|track| track.channels).sum();
-    let sound = f64::from(channels) * SOUND_RATE / 8.0 * seconds;
+    let sound = f64::from(channels) * SOUND_RATE / 8.0 * video_seconds;
     let most = bit_rate(size, facts).map_or(u64::MAX, |_| size);
-    let bytes = (estimate.bytes + sound as u64).min(most);
-    Forecast { bytes, seconds: estimate.seconds, video_seconds: seconds }
+    let bytes = ((picture.bytes as f64 * tried.bytes + sound) as u64).min(most);
+    Forecast { bytes, seconds: picture.seconds * tried.seconds, video_seconds }
 }
 
 fn scaled((width, height): (u32, u32), preset: &Preset) -> (u32, u32) {
@@ -102,16 +124,26 @@ mod tests {
     fn longer_and_larger_pictures_cost_more_and_nothing_grows() {
         let presets = Presets::built_in().unwrap();
         let of = |height, seconds, set: &[String]| {
-            forecast(8_000_000_000, &film(height, seconds), &presets.get("hevc", set).unwrap())
+            forecast(
+                8_000_000_000,
+                &film(height, seconds),
+                &presets.get("hevc", set).unwrap(),
+                UNTRIED,
+            )
         };
         let (short, long, large) = (of(720, 60, &[]), of(720, 120, &[]), of(1080, 60, &[]));
         assert!(long.bytes > short.bytes && long.seconds > 1.9 * short.seconds);
         assert!(large.bytes > short.bytes && large.seconds > short.seconds);
         let small = of(1080, 60, &["height=720".into()]);
         assert_eq!(small, short);
-        let tiny = forecast(1000, &film(1080, 60), &presets.get("hevc", &[]).unwrap());
+        let tried = Factors { bytes: 0.5, seconds: 2.0 };
+        let hevc = presets.get("hevc", &[]).unwrap();
+        let half = forecast(8_000_000_000, &film(720, 60), &hevc, tried);
+        assert!(half.bytes < short.bytes && half.seconds > 1.9 * short.seconds);
+        let tiny = forecast(1000, &film(1080, 60), &presets.get("hevc", &[]).unwrap(), UNTRIED);
         assert_eq!(tiny.bytes, 1000);
-        let remux = forecast(5000, &film(1080, 60), &presets.get("dv81-remux", &[]).unwrap());
+        let remux =
+            forecast(5000, &film(1080, 60), &presets.get("dv81-remux", &[]).unwrap(), UNTRIED);
         assert_eq!(remux.bytes, 5000);
     }
 }

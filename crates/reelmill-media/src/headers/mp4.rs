@@ -48,6 +48,7 @@ pub(super) fn parts(file: &mut Window) -> Look<Parts> {
         ..Parts::default()
     };
     for track in tracks {
+        parts.made_by = parts.made_by.or(track.mark);
         match track.kind {
             Kind::Video(shown) if parts.video.is_none() => parts.video = Some(shown),
             Kind::Video(_) | Kind::Data => {}
@@ -56,7 +57,7 @@ pub(super) fn parts(file: &mut Window) -> Look<Parts> {
         }
     }
     if let Some(user) = find(&boxes, b"udta") {
-        parts.made_by = mark(file, user)?;
+        parts.made_by = mark(file, user)?.or(parts.made_by);
     }
     Ok(parts)
 }

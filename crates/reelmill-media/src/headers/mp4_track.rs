@@ -4,7 +4,7 @@ use super::boxes::{FileBox, be, find, inner};
 use super::picture::{BT2020_10, Transfer};
 use super::window::{Look, Window, unsure};
 use super::{Shown, av1, h264, hevc, mp4_sound, picture::Picture};
-use reelmill_core::facts::{AudioFacts, SubtitleFacts};
+use reelmill_core::facts::{AudioFacts, MARK_PROGRAM, SubtitleFacts};
 
 /// A track.
 pub(super) struct Track {
@@ -12,6 +12,8 @@ pub(super) struct Track {
     pub(super) kind: Kind,
     /// Tracks that hold its chapters' titles or pictures.
     pub(super) chapters: Vec<u32>,
+    /// The mark that reelmill left as the name of its handler.
+    pub(super) mark: Option<String>,
 }
 
 /// What a track carries.
@@ -40,13 +42,26 @@ impl Track {
         let id_at = if header.first() == Some(&1) { 20 } else { 12 };
         let id = header.get(id_at..id_at + 4).map_or(0, |id| be(id) as u32);
         let media = Media::read(file, media)?;
-        Ok(Self { id, kind: media.kind(file, &header)?, chapters })
+        let mark = media.mark.clone();
+        Ok(Self { id, kind: media.kind(file, &header)?, chapters, mark })
     }
+}
+
+/// The mark as the name of a handler, which QuickTime writes behind its length.
+fn mark(name: &[u8]) -> Option<String> {
+    let text = |name: &[u8]| {
+        let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+        String::from_utf8_lossy(&name[..end]).into_owned()
+    };
+    let counted = name.split_first().and_then(|(length, name)| name.get(..usize::from(*length)));
+    let names = [text(name), counted.map(text).unwrap_or_default()];
+    names.into_iter().find(|name| name.starts_with(MARK_PROGRAM))
 }
 
 /// The media box of a track.
 struct Media {
     handler: [u8; 4],
+    mark: Option<String>,
     scale: u64,
     language: Option<String>,
     entry: [u8; 4],
@@ -64,6 +79,7 @@ impl Media {
         };
         let header = header.read(file)?;
         let handler = handler.read(file)?;
+        let mark = mark(handler.get(24..).unwrap_or_default());
         let (scale_at, language_at) = if header.first() == Some(&1) { (20, 32) } else { (12, 20) };
         let (Some(scale), Some(packed), Some(handler)) = (
             header.get(scale_at..scale_at + 4),
@@ -88,7 +104,7 @@ impl Media {
         let Some((entry, sample)) = listed.first().filter(|_| entries == 1) else {
             return unsure("several sample descriptions, or none");
         };
-        Ok(Self { handler, scale, language, entry: *entry, sample: sample.to_vec(), tables })
+        Ok(Self { handler, mark, scale, language, entry: *entry, sample: sample.to_vec(), tables })
     }
 
     /// The last chunk must lie in the file.

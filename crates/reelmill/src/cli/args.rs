@@ -2,7 +2,7 @@
 
 use super::folder::MediaType;
 use super::layer::LayerCommand;
-use super::library_args::{HooksArgs, QueryArgs, ScanArgs};
+use super::library_args::{HooksArgs, QueryArgs, ScanArgs, WatchArgs};
 use super::presets::PresetsArgs;
 use super::probe::ProbeArgs;
 use super::share_args::{LocksArgs, ReplaceArgs, UndoArgs, seconds};
@@ -171,6 +171,8 @@ pub(crate) enum Command {
     Scan(ScanArgs),
     /// Ask what is known of libraries.
     Query(QueryArgs),
+    /// Work on libraries day and night: scan, convert by rules, scan again.
+    Watch(WatchArgs),
     /// Show the hooks of this machine, or try them.
     Hooks(HooksArgs),
     /// Keep the Dolby Vision enhancement layer that a conversion takes out, or

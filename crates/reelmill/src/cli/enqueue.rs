@@ -12,9 +12,10 @@ use crate::exit::{Ending, Exit};
 use crate::farm;
 use crate::library::book::Book;
 use crate::library::place::Place;
+use crate::library::sample;
 use reelmill_core::error::Failure;
 use reelmill_core::id::BlobId;
-use reelmill_core::library::forecast::{Forecast, forecast};
+use reelmill_core::library::forecast::{Factors, Forecast, UNTRIED, forecast, picture};
 use reelmill_core::library::rules::Verdict;
 use reelmill_core::preset::Presets;
 use reelmill_store::{FileFilter, FoundFile, LibraryStore};
@@ -25,6 +26,9 @@ use uuid::Uuid;
 
 /// Files read from the cache at a time.
 const PAGE: u32 = 500;
+
+/// Files among which those to be tried are chosen, at most.
+const MOST_SAMPLED: usize = 20_000;
 
 /// Longest value of a label, bytes: the server takes no longer ones.
 const LABEL: usize = 256;
@@ -46,6 +50,7 @@ struct Enqueue<'a> {
     store: &'a LibraryStore,
     presets: Presets,
     client: Client,
+    tried: Factors,
 }
 
 /// Queues what the rules want converted, or shows it.
@@ -62,14 +67,12 @@ pub(super) async fn run(
 ) -> Result<(), Ending> {
     let presets = farm::presets()?;
     let client = Client::new(&common.server, common.api_key.as_deref()).map_err(Ending::usage)?;
-    let enqueue = Enqueue { place, args, common, store, presets, client };
+    let mut enqueue = Enqueue { place, args, common, store, presets, client, tried: UNTRIED };
+    if let Some(count) = args.sample {
+        enqueue.tried = enqueue.sample(count, stop).await?;
+    }
     let mut sums = Sums::default();
-    let mut filter = FileFilter {
-        library: Some(place.record.id),
-        folder: Some(place.within.clone()),
-        converts: Some(true),
-        ..FileFilter::default()
-    };
+    let mut filter = filter(place);
     let most = args.limit.unwrap_or(u64::MAX);
     'pages: loop {
         let page = store.find(&filter, PAGE).await.map_err(|e| e.failure())?;
@@ -98,6 +101,16 @@ pub(super) async fn run(
     Ok(())
 }
 
+/// What the rules want converted of a library.
+fn filter(place: &Place) -> FileFilter {
+    FileFilter {
+        library: Some(place.record.id),
+        folder: Some(place.within.clone()),
+        converts: Some(true),
+        ..FileFilter::default()
+    }
+}
+
 impl Enqueue<'_> {
     async fn one(&self, file: &FoundFile, sums: &mut Sums) -> Result<(), Ending> {
         let Some(Verdict::Convert { rule, preset, set, priority }) = &file.verdict else {
@@ -114,8 +127,12 @@ impl Enqueue<'_> {
             return Ok(());
         }
         let told = self.presets.get(preset, set)?;
-        let forecast =
-            file.file.facts.as_ref().ok().map(|facts| forecast(file.file.size, facts, &told));
+        let forecast = file
+            .file
+            .facts
+            .as_ref()
+            .ok()
+            .map(|facts| forecast(file.file.size, facts, &told, self.tried));
         let forecast = forecast.unwrap_or_default();
         if self.args.dry_run {
             let how = [&[preset.clone()][..], set].concat().join(" ");
@@ -221,6 +238,62 @@ impl Enqueue<'_> {
         Ok(self.client.submit(&request, key).await?.job.id.to_string())
     }
 
+    /// How trials of `count` files compare with experience, all in all. The files
+    /// lie evenly in the work that there is.
+    async fn sample(&self, count: u32, stop: &CancellationToken) -> Result<Factors, Ending> {
+        let mut filter = filter(self.place);
+        let (mut work, mut files) = (0.0, Vec::new());
+        while files.len() < MOST_SAMPLED {
+            let page = self.store.find(&filter, PAGE).await.map_err(|e| e.failure())?;
+            let Some(last) = page.last() else { break };
+            filter.after = last.id;
+            for file in page {
+                let Some(Verdict::Convert { preset, set, .. }) = &file.verdict else { continue };
+                let preset = self.presets.get(preset, set)?;
+                let Ok(facts) = &file.file.facts else { continue };
+                if let Some(estimate) = picture(facts, &preset) {
+                    work += estimate.seconds;
+                    files.push((work, estimate, file.file.path(), preset));
+                }
+            }
+        }
+        let tools = self.common.tools().await?;
+        let (mut by_trial, mut by_experience) = ((0.0, 0.0), (0.0, 0.0));
+        let mut last = None;
+        for n in 0..count {
+            let wanted = work * (f64::from(n) + 0.5) / f64::from(count);
+            let at = files.partition_point(|(sum, ..)| *sum < wanted);
+            if last.replace(at) == Some(at) {
+                continue;
+            }
+            let Some((_, estimate, path, preset)) = files.get(at) else { break };
+            let shown = scan::clean(&String::from_utf8_lossy(path));
+            match sample::attempt(&tools, &self.place.path(path), preset, stop).await {
+                Ok(Some(tried)) => {
+                    by_trial = (by_trial.0 + tried.bytes as f64, by_trial.1 + tried.seconds);
+                    by_experience = (
+                        by_experience.0 + estimate.bytes as f64,
+                        by_experience.1 + estimate.seconds,
+                    );
+                    if !self.common.quiet && !self.common.json {
+                        let (bytes, usual) = (out::bytes(tried.bytes), out::bytes(estimate.bytes));
+                        out::note(&format!(
+                            "{shown}: tried: {bytes} of picture, by experience {usual}"
+                        ));
+                    }
+                }
+                Ok(None) => {}
+                Err(failure) if stop.is_cancelled() => return Err(failure.into()),
+                Err(failure) => out::note(&format!("{shown}: not tried: {}", failure.message)),
+            }
+        }
+        let ratio = |trial: f64, usual: f64| if usual > 0.0 { trial / usual } else { 1.0 };
+        Ok(Factors {
+            bytes: ratio(by_trial.0, by_experience.0),
+            seconds: ratio(by_trial.1, by_experience.1),
+        })
+    }
+
     fn tell(&self, sums: &Sums, book: &Book) {
         let what = if self.args.dry_run { "to be queued" } else { "queued" };
         let Forecast { bytes, seconds, .. } = sums.forecast;
@@ -230,7 +303,8 @@ impl Enqueue<'_> {
                 "event": if self.args.dry_run { "plan" } else { "enqueued" }, "rules": book.origin,
                 "files": sums.files, "bytes": sums.before, "video_seconds": sums.forecast.video_seconds,
                 "bytes_after": bytes, "bytes_saved": sums.before.saturating_sub(bytes),
-                "seconds_here": seconds / cores, "queued_before": sums.queued_before, "failed": sums.failed,
+                "seconds_here": seconds / cores, "tried": self.args.sample.is_some(),
+                "queued_before": sums.queued_before, "failed": sums.failed,
             }));
             return;
         }
@@ -251,7 +325,12 @@ impl Enqueue<'_> {
         ));
         if sums.files > 0 {
             out::line(&format!(
-                "forecast, by experience and not by trial: about {} after, {} saved, {} of work on this machine",
+                "forecast, {}: about {} after, {} saved, {} of work on this machine",
+                if self.args.sample.is_some() {
+                    "by trial"
+                } else {
+                    "by experience and not by trial"
+                },
                 out::bytes(bytes),
                 out::bytes(sums.before.saturating_sub(bytes)),
                 out::seconds(seconds / cores),

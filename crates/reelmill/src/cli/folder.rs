@@ -6,10 +6,12 @@ mod ends;
 mod job;
 mod line;
 mod queued;
+mod single;
 mod walk;
 mod work;
 
 pub(crate) use queued::{list_queue, submit};
+pub(crate) use single::{Came, one};
 
 use super::args::{Common, ConvertArgs};
 use super::out;

@@ -2,6 +2,8 @@
 
 use clap::{Args, ValueEnum};
 use reelmill_core::facts::MediaKind;
+use reelmill_core::library::hours::Window;
+use reelmill_core::library::quantity::{amount, millis};
 use reelmill_core::media::Hdr;
 use std::path::PathBuf;
 
@@ -72,6 +74,9 @@ pub(crate) struct ScanArgs {
     /// Only show what would be queued, and what it would come to.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Try so many of them out, three short pieces of each, for a better forecast.
+    #[arg(long, value_name = "N", requires = "dry_run", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) sample: Option<u32>,
     /// Name of this library in the server's configuration: the server reads the
     /// files itself. Without it they are uploaded.
     #[arg(long, value_name = "NAME", requires = "enqueue")]
@@ -150,6 +155,48 @@ pub(crate) struct QueryArgs {
     /// Which rules hold.
     #[command(flatten)]
     pub(crate) rules: RulesArgs,
+}
+
+/// `reelmill watch`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WatchArgs {
+    /// The libraries: folders of media.
+    #[arg(required = true, value_name = "DIR")]
+    pub(crate) dirs: Vec<PathBuf>,
+    /// Which files, by their names.
+    #[arg(long = "type", value_name = "TYPE", value_enum, default_value = "video")]
+    pub(crate) kinds: Kinds,
+    /// Which rules hold.
+    #[command(flatten)]
+    pub(crate) rules: RulesArgs,
+    /// Put each output in its source's place; the original goes to the trash.
+    #[arg(long, conflicts_with = "output_dir")]
+    pub(crate) replace: bool,
+    /// Put outputs into this folder, in folders like the sources'.
+    #[arg(long, value_name = "D")]
+    pub(crate) output_dir: Option<PathBuf>,
+    /// Share the library with reelmill on other machines.
+    #[arg(long, conflicts_with = "output_dir")]
+    pub(crate) shared: bool,
+    /// Between two scans, for example 90s or 10m.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = millis)]
+    pub(crate) every: u64,
+    /// A file is left alone until it has not changed for so long.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = millis)]
+    pub(crate) settle: u64,
+    /// When to work, for example 22:00-07:00 or 'sat,sun 00:00-24:00'; may be given
+    /// several times. Outside of it running work is handed back.
+    #[arg(long, value_name = "HOURS")]
+    pub(crate) hours: Vec<Window>,
+    /// Hand running work back while others use more cores than this.
+    #[arg(long, value_name = "CORES")]
+    pub(crate) max_load: Option<f64>,
+    /// Bytes that stay free in the library and where chunks are kept.
+    #[arg(long, value_name = "SIZE", default_value = "2GB", value_parser = amount)]
+    pub(crate) min_free: u64,
+    /// End when there is nothing left to do, instead of going on for ever.
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 /// `reelmill hooks`.

@@ -24,6 +24,7 @@ mod serve;
 mod share_args;
 mod shell;
 mod signals;
+mod watch;
 mod work;
 
 use crate::client;
@@ -124,6 +125,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Ending> {
         Command::Probe(args) => probe::run(&args, &common).await.map(done),
         Command::Presets(args) => presets::run(&args, &common).map(done),
         Command::Scan(args) => scan::run(args, &common).await.map(done),
+        Command::Watch(args) => watch::run(args, &common).await.map(done),
         Command::Hooks(args) => hooks::run(&args, &common).await.map(done),
         Command::Query(args) => query::run(args, &common).await.map(done),
         Command::Layer(command) => layer::run(command, &common).await.map(done),

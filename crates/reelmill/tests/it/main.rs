@@ -35,3 +35,4 @@ mod shared;
 mod support;
 mod tracks;
 mod upload;
+mod watch;

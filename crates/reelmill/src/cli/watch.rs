@@ -1,0 +1,387 @@
+//! `reelmill watch`: works on libraries day and night, by rules, within hours and
+//! limits.
+
+use super::args::{Cli, Command, Common, ConvertArgs};
+use super::folder::{self, Came};
+use super::library_args::{ScanArgs, WatchArgs};
+use super::signals::Stop;
+use super::{enqueue, out, scan};
+use crate::clock;
+use crate::exit::{Ending, Exit};
+use crate::library::book::Book;
+use crate::library::machine::Machine;
+use crate::library::place::Place;
+use crate::library::{hooks, look};
+use crate::paths;
+use clap::Parser;
+use reelmill_core::error::Failure;
+use reelmill_core::library::hooks::{Happened, HookEvent, Hooks};
+use reelmill_core::library::hours::Limits;
+use reelmill_core::library::rules::Verdict;
+use reelmill_media::tools::Tools;
+use reelmill_store::{FileFilter, FoundFile, LibraryStore};
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Between two looks at hours, load and space.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Files that are lined up at a time; the rest after the next scan.
+const MOST_LINED_UP: usize = 10_000;
+
+/// Files read from the cache at a time.
+const PAGE: u32 = 2000;
+
+/// Runs the command.
+pub(crate) async fn run(args: WatchArgs, common: &Common) -> Result<Exit, Ending> {
+    let stop = Stop::on_signals(Duration::ZERO)
+        .map_err(|e| Failure::environment(format!("cannot listen for signals: {e}")))?;
+    let limits =
+        Limits { hours: args.hours.clone(), max_load: args.max_load, min_free: args.min_free };
+    let mut watch = Watch {
+        args: &args,
+        common,
+        tools: common.tools().await?,
+        store: scan::open_store().await?,
+        hooks: hooks::configured().map_err(Ending::usage)?,
+        limits,
+        machine: Machine::default(),
+        settled: HashMap::new(),
+        told: None,
+        failed: 0,
+        stop: &stop,
+    };
+    // A wrong command line is told before anything is waited for.
+    watch.order(Path::new("film.mkv"), "h264", &[])?;
+    loop {
+        let mut left = false;
+        for dir in &args.dirs {
+            left |= watch.library(dir).await?;
+            if stop.drain.is_cancelled() {
+                return Ok(Exit::Done);
+            }
+        }
+        if args.once && !left {
+            return Ok(if watch.failed > 0 { Exit::Partly } else { Exit::Done });
+        }
+        watch.pause(Duration::from_millis(args.every)).await;
+        if stop.drain.is_cancelled() {
+            return Ok(Exit::Done);
+        }
+    }
+}
+
+struct Watch<'a> {
+    args: &'a WatchArgs,
+    common: &'a Common,
+    tools: Tools,
+    store: LibraryStore,
+    hooks: Hooks,
+    limits: Limits,
+    machine: Machine,
+    /// Files that wait to be left alone: size and time, and since when.
+    settled: HashMap<i64, (u64, i64, i64)>,
+    /// Why there is no work, as it was told last.
+    told: Option<String>,
+    failed: u64,
+    stop: &'a Stop,
+}
+
+/// What came of a file's turn.
+enum Turn {
+    Over,
+    HandedBack(String),
+}
+
+impl Watch<'_> {
+    /// Scans a library and converts what is lined up, until it is time to scan
+    /// again; whether something is left to do.
+    async fn library(&mut self, dir: &Path) -> Result<bool, Ending> {
+        let begun = clock::steady();
+        let (place, book) = match self.scan(dir).await {
+            Ok(found) => found,
+            Err(_) if self.stop.drain.is_cancelled() => return Ok(true),
+            Err(ending) if ending.exit == Exit::Usage => return Err(ending),
+            Err(ending) if self.args.once => return Err(ending),
+            // A mount that is away comes back; nothing was changed.
+            Err(ending) => {
+                let told = serde_json::json!({"event": "alarm", "failure": ending.failure});
+                self.say(&ending.failure.message, told);
+                return Ok(true);
+            }
+        };
+        let (queue, waiting) = self.line_up(&place).await?;
+        let mut left = waiting;
+        for file in queue {
+            if self.stop.drain.is_cancelled() {
+                return Ok(true);
+            }
+            if !self.args.once && clock::steady() - begun > self.args.every as i64 * 1000 {
+                return Ok(true);
+            }
+            self.until_allowed(&place).await;
+            if self.stop.drain.is_cancelled() {
+                return Ok(true);
+            }
+            if let Turn::HandedBack(why) = self.file(&place, &book, &file).await? {
+                let told = serde_json::json!({"event": "handed_back", "reason": why});
+                self.say(&format!("handed back: {why}"), told);
+                left = true;
+            }
+        }
+        Ok(left)
+    }
+
+    async fn scan(&self, dir: &Path) -> Result<(Place, Book), Ending> {
+        let place = Place::open(dir, &self.store, &paths::state()).await.map_err(scan::no_place)?;
+        let book = Book::open(&place, &scan::asked(&self.args.rules)).map_err(Ending::usage)?;
+        let args = ScanArgs {
+            dirs: Vec::new(),
+            kinds: self.args.kinds,
+            follow: false,
+            jobs: None,
+            accept_missing: false,
+            rules: self.args.rules.clone(),
+            enqueue: false,
+            dry_run: false,
+            sample: None,
+            library: None,
+            limit: None,
+            again: false,
+        };
+        let quiet = Common { quiet: true, json: false, ..self.common.clone() };
+        let summary =
+            scan::scan(&place, &book, &args, &quiet, (&self.store, &self.stop.drain)).await?;
+        if summary.new + summary.changed + summary.moved + summary.gone > 0 {
+            scan::tell(&place, &summary, self.common);
+        }
+        Ok((place, book))
+    }
+
+    /// The files that are to be converted and have settled, by priority; and
+    /// whether others have not settled yet.
+    async fn line_up(&mut self, place: &Place) -> Result<(Vec<FoundFile>, bool), Ending> {
+        let mut filter = FileFilter {
+            library: Some(place.record.id),
+            folder: Some(place.within.clone()),
+            kinds: self.args.kinds.list(),
+            converts: Some(true),
+            ..FileFilter::default()
+        };
+        let (mut queue, mut waiting) = (Vec::new(), false);
+        while queue.len() < MOST_LINED_UP {
+            let page = self.store.find(&filter, PAGE).await.map_err(|e| e.failure())?;
+            let Some(last) = page.last() else { break };
+            filter.after = last.id;
+            for file in page {
+                if self.done_before(place, &file).await? {
+                    continue;
+                }
+                if self.has_settled(&file) { queue.push(file) } else { waiting = true }
+            }
+        }
+        let priority = |file: &FoundFile| match &file.verdict {
+            Some(Verdict::Convert { priority, .. }) => *priority,
+            _ => 0,
+        };
+        queue.sort_by_key(|file| (std::cmp::Reverse(priority(file)), file.id));
+        Ok((queue, waiting))
+    }
+
+    /// Whether a file has been as it is for long enough.
+    fn has_settled(&mut self, file: &FoundFile) -> bool {
+        let (now, wall) = (clock::steady(), clock::now().0);
+        let as_it_is = (file.file.size, file.file.mtime);
+        let seen = self.settled.entry(file.id).or_insert((as_it_is.0, as_it_is.1, now));
+        if (seen.0, seen.1) != as_it_is {
+            *seen = (as_it_is.0, as_it_is.1, now);
+        }
+        let wait = i64::try_from(self.args.settle).unwrap_or(i64::MAX).saturating_mul(1000);
+        let written = wall - file.file.mtime / 1000;
+        now - seen.2 >= wait && (written >= wait || written < 0)
+    }
+
+    /// Whether this version was converted, kept or failed before.
+    async fn done_before(&self, place: &Place, file: &FoundFile) -> Result<bool, Ending> {
+        let Some(Verdict::Convert { preset, set, .. }) = &file.verdict else { return Ok(true) };
+        let key = enqueue::key(place, file, preset, set);
+        let history =
+            self.store.history(None, Some(file.id), 100).await.map_err(|e| e.failure())?;
+        Ok(history.iter().any(|event| event.note.starts_with(&key)))
+    }
+
+    /// Waits until there may be work.
+    async fn until_allowed(&mut self, place: &Place) {
+        while !self.stop.drain.is_cancelled() {
+            let Some(why) = self.forbidden(place, false) else {
+                self.told = None;
+                return;
+            };
+            if self.told.as_ref() != Some(&why) {
+                let told = serde_json::json!({"event": "waiting", "reason": why});
+                self.say(&format!("waiting: {why}"), told);
+                self.told = Some(why);
+            }
+            self.pause(LOOK).await;
+        }
+    }
+
+    fn forbidden(&mut self, place: &Place, working: bool) -> Option<String> {
+        let scratch = paths::scratch();
+        let mut folders = vec![place.root.as_path(), scratch.as_path()];
+        folders.extend(self.args.output_dir.as_deref());
+        let now = self.machine.now(&folders);
+        self.limits.forbid(now, working)
+    }
+
+    /// Converts a file, for as long as there may be work.
+    async fn file(&mut self, place: &Place, book: &Book, file: &FoundFile) -> Result<Turn, Ending> {
+        let Some(Verdict::Convert { rule, preset, set, .. }) = &file.verdict else {
+            return Ok(Turn::Over);
+        };
+        let path = place.path(&file.file.path());
+        let key = enqueue::key(place, file, preset, set);
+        let order = self.order(&path, preset, set)?;
+        let shown = scan::clean(&path.to_string_lossy());
+        self.say(
+            &format!(
+                "{shown}: converting with preset '{preset}' (rule '{rule}' of {})",
+                book.origin
+            ),
+            serde_json::json!({"event": "begun", "path": shown, "preset": preset, "rule": rule}),
+        );
+        let stop = Stop::default();
+        let quiet = Common { quiet: true, json: false, ..self.common.clone() };
+        let tools = self.tools.clone();
+        let convert = folder::one(&order, &quiet, (&tools, &stop), &place.root);
+        let mut convert = std::pin::pin!(convert);
+        let mut why = None;
+        let came = loop {
+            tokio::select! {
+                came = &mut convert => break came?,
+                () = tokio::time::sleep(LOOK), if why.is_none() => why = self.forbidden(place, true),
+                () = self.stop.drain.cancelled(), if why.is_none() => why = Some("stopping".to_owned()),
+            }
+            if why.is_some() {
+                stop.drain.cancel();
+                stop.now.cancel();
+            }
+        };
+        match came {
+            Came::Interrupted => {
+                Ok(Turn::HandedBack(why.unwrap_or_else(|| "it was interrupted".into())))
+            }
+            came => {
+                self.came(file, &path, (&key, preset), came).await?;
+                Ok(Turn::Over)
+            }
+        }
+    }
+
+    /// Writes down what came of a file, and tells the hooks.
+    async fn came(
+        &mut self,
+        file: &FoundFile,
+        path: &Path,
+        (key, preset): (&str, &str),
+        came: Came,
+    ) -> Result<(), Ending> {
+        let shown = path.to_string_lossy().into_owned();
+        let mut event = HookEvent {
+            event: Happened::Converted,
+            path: shown.clone(),
+            old_path: None,
+            preset: preset.to_owned(),
+            bytes_before: file.file.size,
+            bytes_after: None,
+            reason: None,
+        };
+        let (what, note) = match came {
+            Came::Converted { output, before, after } => {
+                self.remember(&output).await?;
+                event.path = output.to_string_lossy().into_owned();
+                event.old_path = (output != path).then(|| shown.clone());
+                event.bytes_after = Some(after);
+                let told = format!("{} became {}", out::bytes(before), out::bytes(after));
+                self.call(&event).await;
+                ("converted", told)
+            }
+            Came::Skipped(reason) => ("kept", reason),
+            // Somebody else's turn; it is looked at again after the next scan.
+            Came::Held(by) => {
+                let told = serde_json::json!({"event": "held", "path": shown, "by": by});
+                self.say(&format!("{shown}: {by} works on it"), told);
+                return Ok(());
+            }
+            Came::Failed(failure) => {
+                self.failed += 1;
+                (event.event, event.reason) = (Happened::Failed, Some(failure.message.clone()));
+                self.call(&event).await;
+                ("failed", failure.message)
+            }
+            Came::Interrupted => return Ok(()),
+        };
+        let told =
+            serde_json::json!({"event": what, "path": shown, "output": event.path, "note": note});
+        self.say(&format!("{}: {what}: {note}", scan::clean(&shown)), told);
+        let note = format!("{key} with preset '{preset}': {note}");
+        self.store.note(file.id, what, &note, clock::now()).await.map_err(|e| e.failure().into())
+    }
+
+    /// Has the output known by its content, should its tag get lost.
+    async fn remember(&self, output: &Path) -> Result<(), Ending> {
+        let fail = |e: std::io::Error| Failure::io(format!("read {}", output.display()), &e);
+        let file = std::fs::File::open(output).map_err(fail)?;
+        let size = file.metadata().map_err(fail)?.len();
+        let digest = look::digest(&file, size).map_err(fail)?;
+        self.store.output(digest, size).await.map_err(|e| e.failure().into())
+    }
+
+    async fn call(&self, event: &HookEvent) {
+        for (name, result) in hooks::call(&self.hooks, event, &CancellationToken::new()).await {
+            if let Err(failure) = result {
+                let told =
+                    serde_json::json!({"event": "hook_failed", "hook": name, "failure": failure});
+                self.say(&format!("warning: {}", failure.message), told);
+            }
+        }
+    }
+
+    /// The conversion of one file, as the command line would ask for it.
+    fn order(&self, path: &Path, preset: &str, set: &[String]) -> Result<ConvertArgs, Ending> {
+        let mut words: Vec<OsString> =
+            ["reelmill", "convert", "--preset", preset, "--file"].map(OsString::from).into();
+        words.push(path.into());
+        for setting in set {
+            words.extend(["--set".into(), setting.into()]);
+        }
+        let flags = [(self.args.replace, "--replace"), (self.args.shared, "--shared")];
+        words.extend(flags.iter().filter(|(on, _)| *on).map(|(_, flag)| OsString::from(flag)));
+        if let Some(dir) = &self.args.output_dir {
+            words.extend(["--output-dir".into(), PathBuf::from(dir).into()]);
+        }
+        match Cli::try_parse_from(words).map(|cli| cli.command) {
+            Ok(Command::Convert(args)) => Ok(args),
+            Ok(_) => Err(Ending::usage(Failure::permanent("this is no conversion"))),
+            Err(error) => Err(Ending::usage(Failure::permanent(error.to_string()))),
+        }
+    }
+
+    fn say(&self, text: &str, event: serde_json::Value) {
+        if self.common.json {
+            out::json(&event);
+        } else if !self.common.quiet {
+            out::note(text);
+        }
+    }
+
+    async fn pause(&self, time: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = self.stop.drain.cancelled() => {}
+        }
+    }
+}
