@@ -170,11 +170,17 @@ fn nothing_is_lost_whatever_is_killed() {
         "seed {seed}: {jobs} jobs; {killed} workers killed, {paused} paused; \
          coordinator killed {crashed} times, paused {stopped} times"
     );
-    let all = wait_for("all jobs to end", || {
-        let all = states(&town);
-        let open = |state: &String| matches!(state.as_str(), "queued" | "running" | "uploading");
-        (!all.values().any(open)).then_some(all)
-    });
+    let (mut ended, mut all) = (0, BTreeMap::new());
+    while ended < jobs {
+        // However slow the machine is: one after the other must end.
+        (ended, all) = wait_for("another job to end", || {
+            let all = states(&town);
+            let open =
+                |state: &&String| ["queued", "running", "uploading"].contains(&state.as_str());
+            let now = all.len() - all.values().filter(open).count();
+            (now > ended).then_some((now, all))
+        });
+    }
     assert_eq!(all.len(), jobs, "each job is there once");
     for id in &ids {
         assert_eq!(all.get(id).map(String::as_str), Some("completed"), "job {id}, seed {seed}");
