@@ -347,22 +347,33 @@ impl Desk {
             }
             _ => return self.let_go(library),
         };
-        let fs = &library.fs;
         if let (Some(n), Some(deal)) = (kept, &self.deal) {
             let source = library.absolute(&deal.source);
             let hold = library.private(&self.id, n, "hold");
             let trash = library.trash(&self.id, n, &source);
-            if let Err(error) = fs.rename(&hold, &trash)
+            if let Err(error) = library.fs.rename(&hold, &trash)
                 && error.kind() != ErrorKind::NotFound
             {
                 self.note("move the original to the trash", &error);
                 return self.let_go(library);
             }
-            let _ = fs.sync_dir(&library.home("trash"));
+            let _ = library.fs.sync_dir(&library.home("trash"));
         }
         self.forget_restored(library);
-        let _ = fs.remove(&library.open_mark(&self.id));
+        let _ = library.fs.remove(&library.open_mark(&self.id));
+        self.sweep(library);
         self.let_go(library);
+    }
+
+    /// What killed processes left among the slots: drafts, and signs of life.
+    fn sweep(&self, library: &Library) {
+        let folder = library.slots(&self.id);
+        for name in library.fs.list(&folder).unwrap_or_default() {
+            let text = name.to_string_lossy();
+            if text.starts_with("tmp-") || text.ends_with(".beat") {
+                let _ = library.fs.remove(&folder.join(&name));
+            }
+        }
     }
 
     fn let_go(&self, library: &Library) {

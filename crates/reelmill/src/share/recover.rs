@@ -25,6 +25,11 @@ pub(crate) fn recover(library: &Library) -> Result<Vec<String>, Failure> {
         .map_err(|e| Failure::io(format!("read {}", library.home("hold").display()), &e))?;
     let mut open = Vec::new();
     for id in ids {
+        if id.starts_with("tmp-") {
+            // The draft of a mark. Should its writer live, it writes another.
+            let _ = library.fs.remove(&library.home("hold").join(&id));
+            continue;
+        }
         match settle(library, &id) {
             Ok(true) => {}
             Ok(false) => open.push(id),

@@ -277,3 +277,33 @@ fn a_queue_in_the_folder_is_filled_by_one_and_emptied_by_another() {
     let ran = Ran::of(&mut convert(&place, &films, &args)).ok();
     assert_eq!(ran.events().len(), 1, "nothing waits: {}", ran.out);
 }
+
+#[test]
+fn a_paused_worker_is_taken_over_and_changes_nothing_when_it_wakes() {
+    let place = Place::new();
+    let films = films(&place);
+    let film = films.join("film.mkv");
+    std::fs::copy(clip(6), &film).unwrap();
+    let before = std::fs::read(&film).unwrap();
+    let start = |number: usize| {
+        let mut command = place.reelmill();
+        command.arg("convert").arg("--dir").arg(&films).args(["--replace", "--shared", "--json"]);
+        command.args(["--keep-bigger", "--wait", "--lock-expiry", "1", "--set", "speed=medium"]);
+        command.arg("--scratch").arg(place.path(&format!("scratch{number}")));
+        command.stdout(std::fs::File::create(place.path(&format!("out{number}"))).unwrap());
+        Running::start(&mut command)
+    };
+    let mut paused = start(0);
+    wait_for("the first at work", || works(&films, &paused).then_some(()));
+    paused.signal("STOP");
+    assert_eq!(start(1).wait(), 0);
+    let after = std::fs::read(&film).unwrap();
+    assert!(after != before, "the second has converted it");
+    paused.signal("CONT");
+    assert_eq!(paused.wait(), 0);
+    assert!(std::fs::read(&film).unwrap() == after, "the first has changed nothing");
+    assert_eq!(names(&films), [".reelmill", "film.mkv"]);
+    assert_eq!(names(&films.join(".reelmill/trash")).len(), 1);
+    let told = std::fs::read_to_string(place.path("out0")).unwrap();
+    assert!(!told.contains(r#""result":"converted""#), "{told}");
+}
