@@ -125,7 +125,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Ending> {
         Command::Probe(args) => probe::run(&args, &common).await.map(done),
         Command::Presets(args) => presets::run(&args, &common).map(done),
         Command::Scan(args) => scan::run(args, &common).await.map(done),
-        Command::Watch(args) => watch::run(args, &common).await.map(done),
+        Command::Watch(args) => Box::pin(watch::run(args, &common)).await.map(done),
         Command::Hooks(args) => hooks::run(&args, &common).await.map(done),
         Command::Query(args) => query::run(args, &common).await.map(done),
         Command::Layer(command) => layer::run(command, &common).await.map(done),

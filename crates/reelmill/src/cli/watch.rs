@@ -59,7 +59,7 @@ pub(crate) async fn run(args: WatchArgs, common: &Common) -> Result<Exit, Ending
     loop {
         let mut left = false;
         for dir in &args.dirs {
-            left |= watch.library(dir).await?;
+            left |= Box::pin(watch.library(dir)).await?;
             if stop.drain.is_cancelled() {
                 return Ok(Exit::Done);
             }
@@ -109,7 +109,7 @@ impl Watch<'_> {
             // A mount that is away comes back; nothing was changed.
             Err(ending) => {
                 let told = serde_json::json!({"event": "alarm", "failure": ending.failure});
-                self.say(&ending.failure.message, told);
+                self.say(&ending.failure.message, &told);
                 return Ok(true);
             }
         };
@@ -126,9 +126,9 @@ impl Watch<'_> {
             if self.stop.drain.is_cancelled() {
                 return Ok(true);
             }
-            if let Turn::HandedBack(why) = self.file(&place, &book, &file).await? {
+            if let Turn::HandedBack(why) = Box::pin(self.file(&place, &book, &file)).await? {
                 let told = serde_json::json!({"event": "handed_back", "reason": why});
-                self.say(&format!("handed back: {why}"), told);
+                self.say(&format!("handed back: {why}"), &told);
                 left = true;
             }
         }
@@ -222,7 +222,7 @@ impl Watch<'_> {
             };
             if self.told.as_ref() != Some(&why) {
                 let told = serde_json::json!({"event": "waiting", "reason": why});
-                self.say(&format!("waiting: {why}"), told);
+                self.say(&format!("waiting: {why}"), &told);
                 self.told = Some(why);
             }
             self.pause(LOOK).await;
@@ -251,7 +251,7 @@ impl Watch<'_> {
                 "{shown}: converting with preset '{preset}' (rule '{rule}' of {})",
                 book.origin
             ),
-            serde_json::json!({"event": "begun", "path": shown, "preset": preset, "rule": rule}),
+            &serde_json::json!({"event": "begun", "path": shown, "preset": preset, "rule": rule}),
         );
         let stop = Stop::default();
         let quiet = Common { quiet: true, json: false, ..self.common.clone() };
@@ -313,7 +313,7 @@ impl Watch<'_> {
             // Somebody else's turn; it is looked at again after the next scan.
             Came::Held(by) => {
                 let told = serde_json::json!({"event": "held", "path": shown, "by": by});
-                self.say(&format!("{shown}: {by} works on it"), told);
+                self.say(&format!("{shown}: {by} works on it"), &told);
                 return Ok(());
             }
             Came::Failed(failure) => {
@@ -326,7 +326,7 @@ impl Watch<'_> {
         };
         let told =
             serde_json::json!({"event": what, "path": shown, "output": event.path, "note": note});
-        self.say(&format!("{}: {what}: {note}", scan::clean(&shown)), told);
+        self.say(&format!("{}: {what}: {note}", scan::clean(&shown)), &told);
         let note = format!("{key} with preset '{preset}': {note}");
         self.store.note(file.id, what, &note, clock::now()).await.map_err(|e| e.failure().into())
     }
@@ -345,7 +345,7 @@ impl Watch<'_> {
             if let Err(failure) = result {
                 let told =
                     serde_json::json!({"event": "hook_failed", "hook": name, "failure": failure});
-                self.say(&format!("warning: {}", failure.message), told);
+                self.say(&format!("warning: {}", failure.message), &told);
             }
         }
     }
@@ -370,9 +370,9 @@ impl Watch<'_> {
         }
     }
 
-    fn say(&self, text: &str, event: serde_json::Value) {
+    fn say(&self, text: &str, event: &serde_json::Value) {
         if self.common.json {
-            out::json(&event);
+            out::json(event);
         } else if !self.common.quiet {
             out::note(text);
         }
