@@ -44,7 +44,11 @@ fn summary(media: &MediaInfo) -> Vec<String> {
         let title = chapter.title.as_deref().unwrap_or("-");
         lines.push(format!("chapter {:.1}-{:.1} {title}", chapter.start, chapter.end));
     }
-    lines.extend(media.tags.iter().map(|(key, value)| format!("{key}={value}")));
+    let own = concat!("reelmill ", env!("CARGO_PKG_VERSION"));
+    let tag = |(key, value): (&String, &String)| {
+        format!("{key}={value}").replace(own, "reelmill VERSION")
+    };
+    lines.extend(media.tags.iter().map(tag));
     lines
 }
 
