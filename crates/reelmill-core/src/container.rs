@@ -1,5 +1,6 @@
 //! Output containers and what each can hold.
 
+use crate::preset::AudioCodec;
 use serde::{Deserialize, Serialize};
 
 /// A container format that reelmill writes.
@@ -14,6 +15,38 @@ pub enum Container {
     Webm,
     /// QuickTime.
     Mov,
+    /// MPEG-4 part 14 with sound alone.
+    M4a,
+    /// Matroska with sound alone.
+    Mka,
+    /// Ogg, for Opus and its relatives.
+    Opus,
+    /// FLAC's own.
+    Flac,
+    /// MPEG audio layer III with ID3 tags.
+    Mp3,
+    /// A bare AC-3 stream.
+    Ac3,
+    /// A picture in WebP, animated or not.
+    Webp,
+    /// A picture in AVIF.
+    Avif,
+    /// A picture in JPEG.
+    #[serde(rename = "jpg")]
+    Jpeg,
+    /// A picture in PNG.
+    Png,
+}
+
+/// What an output is, all in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputKind {
+    /// Moving pictures, with or without sound.
+    Film,
+    /// Sound alone.
+    Sound,
+    /// A still picture, or a short animation.
+    Picture,
 }
 
 /// What becomes of a subtitle track in a container.
@@ -36,7 +69,34 @@ const TEXT_SUBTITLES: &[&str] = &["subrip", "srt", "ass", "ssa", "mov_text", "we
 
 impl Container {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Mkv, Self::Mp4, Self::Webm, Self::Mov];
+    pub const ALL: [Self; 14] = [
+        Self::Mkv,
+        Self::Mp4,
+        Self::Webm,
+        Self::Mov,
+        Self::M4a,
+        Self::Mka,
+        Self::Opus,
+        Self::Flac,
+        Self::Mp3,
+        Self::Ac3,
+        Self::Webp,
+        Self::Avif,
+        Self::Jpeg,
+        Self::Png,
+    ];
+
+    /// What an output in it is.
+    #[must_use]
+    pub fn kind(self) -> OutputKind {
+        match self {
+            Self::Mkv | Self::Mp4 | Self::Webm | Self::Mov => OutputKind::Film,
+            Self::M4a | Self::Mka | Self::Opus | Self::Flac | Self::Mp3 | Self::Ac3 => {
+                OutputKind::Sound
+            }
+            Self::Webp | Self::Avif | Self::Jpeg | Self::Png => OutputKind::Picture,
+        }
+    }
 
     /// The name users type, which is the usual file extension too.
     #[must_use]
@@ -46,7 +106,24 @@ impl Container {
             Self::Mp4 => "mp4",
             Self::Webm => "webm",
             Self::Mov => "mov",
+            Self::M4a => "m4a",
+            Self::Mka => "mka",
+            Self::Opus => "opus",
+            Self::Flac => "flac",
+            Self::Mp3 => "mp3",
+            Self::Ac3 => "ac3",
+            Self::Webp => "webp",
+            Self::Avif => "avif",
+            Self::Jpeg => "jpg",
+            Self::Png => "png",
         }
+    }
+
+    /// The names of all, for messages.
+    #[must_use]
+    pub fn names() -> String {
+        let names: Vec<_> = Self::ALL.iter().map(|container| container.name()).collect();
+        names.join(", ")
     }
 
     /// The container that a file extension (without the dot) stands for.
@@ -57,6 +134,16 @@ impl Container {
             "mp4" | "m4v" => Some(Self::Mp4),
             "webm" => Some(Self::Webm),
             "mov" => Some(Self::Mov),
+            "m4a" | "m4b" => Some(Self::M4a),
+            "mka" => Some(Self::Mka),
+            "opus" | "ogg" | "oga" => Some(Self::Opus),
+            "flac" => Some(Self::Flac),
+            "mp3" => Some(Self::Mp3),
+            "ac3" => Some(Self::Ac3),
+            "webp" => Some(Self::Webp),
+            "avif" => Some(Self::Avif),
+            "jpg" | "jpeg" => Some(Self::Jpeg),
+            "png" => Some(Self::Png),
             _ => None,
         }
     }
@@ -69,6 +156,7 @@ impl Container {
             Self::Mp4 => matches!(codec, "h264" | "hevc" | "av1" | "vp9" | "mpeg4"),
             Self::Webm => matches!(codec, "vp8" | "vp9" | "av1"),
             Self::Mov => matches!(codec, "h264" | "hevc" | "prores" | "mpeg4"),
+            _ => false,
         }
     }
 
@@ -76,15 +164,45 @@ impl Container {
     #[must_use]
     pub fn holds_audio(self, codec: &str) -> bool {
         match self {
-            Self::Mkv => !matches!(codec, "adpcm_ima_qt" | "unknown"),
-            Self::Mp4 => {
+            Self::Mkv | Self::Mka => !matches!(codec, "adpcm_ima_qt" | "unknown"),
+            Self::Mp4 | Self::M4a => {
                 matches!(codec, "aac" | "ac3" | "eac3" | "mp3" | "opus" | "flac" | "alac")
             }
             Self::Webm => matches!(codec, "opus" | "vorbis"),
             Self::Mov => {
                 matches!(codec, "aac" | "ac3" | "eac3" | "mp3" | "alac" | "pcm_s16le" | "pcm_s24le")
             }
+            Self::Opus => matches!(codec, "opus" | "vorbis"),
+            Self::Flac => codec == "flac",
+            Self::Mp3 => codec == "mp3",
+            Self::Ac3 => codec == "ac3",
+            Self::Webp | Self::Avif | Self::Jpeg | Self::Png => false,
         }
+    }
+
+    /// The codec to encode to where `wanted` cannot be held.
+    #[must_use]
+    pub fn audio_codec(self, wanted: AudioCodec) -> AudioCodec {
+        match self {
+            _ if self.holds_audio(wanted.codec()) => wanted,
+            Self::Webm | Self::Opus => AudioCodec::Opus,
+            Self::Flac => AudioCodec::Flac,
+            Self::Mp3 => AudioCodec::Mp3,
+            Self::Ac3 => AudioCodec::Ac3,
+            _ => AudioCodec::Aac,
+        }
+    }
+
+    /// Whether it holds one audio track and no more.
+    #[must_use]
+    pub fn holds_one_track(self) -> bool {
+        matches!(self, Self::Opus | Self::Flac | Self::Mp3 | Self::Ac3)
+    }
+
+    /// Whether it can hold tags and chapters.
+    #[must_use]
+    pub fn holds_tags(self) -> bool {
+        self != Self::Ac3
     }
 
     /// What becomes of a subtitle track of `codec`.
@@ -99,23 +217,24 @@ impl Container {
             (Self::Mp4 | Self::Mov, _) if text => SubtitleFate::MovText,
             (Self::Webm, "webvtt") => SubtitleFate::Copy,
             (Self::Webm, _) if text => SubtitleFate::WebVtt,
-            (Self::Mp4 | Self::Mov | Self::Webm, _) => SubtitleFate::Drop,
+            _ => SubtitleFate::Drop,
         }
     }
 
     /// Whether it can carry attached files such as fonts.
     #[must_use]
     pub fn holds_attachments(self) -> bool {
-        self == Self::Mkv
+        matches!(self, Self::Mkv | Self::Mka)
     }
 
     /// Whether it can carry cover art of picture codec `codec`.
     #[must_use]
     pub fn holds_cover(self, codec: &str) -> bool {
         match self {
-            Self::Mkv => matches!(codec, "mjpeg" | "png" | "gif" | "tiff" | "bmp"),
-            Self::Mp4 => matches!(codec, "mjpeg" | "png" | "bmp"),
-            Self::Webm | Self::Mov => false,
+            Self::Mkv | Self::Mka => matches!(codec, "mjpeg" | "png" | "gif" | "tiff" | "bmp"),
+            Self::Mp4 | Self::M4a => matches!(codec, "mjpeg" | "png" | "bmp"),
+            Self::Opus | Self::Flac | Self::Mp3 => matches!(codec, "mjpeg" | "png"),
+            _ => false,
         }
     }
 
@@ -124,8 +243,8 @@ impl Container {
     #[must_use]
     pub fn timestamp_step(self) -> f64 {
         match self {
-            Self::Mkv | Self::Webm => 0.001,
-            Self::Mp4 | Self::Mov => 0.0,
+            Self::Mkv | Self::Webm | Self::Mka => 0.001,
+            _ => 0.0,
         }
     }
 }
@@ -143,6 +262,6 @@ impl std::str::FromStr for Container {
         Self::ALL
             .into_iter()
             .find(|container| container.name() == text)
-            .ok_or_else(|| format!("'{text}' is not a format; use mkv, mp4, webm or mov"))
+            .ok_or_else(|| format!("'{text}' is not a format; use {}", Self::names()))
     }
 }

@@ -169,6 +169,7 @@ impl Facts {
             .map(|s| SubtitleFacts { codec: s.codec.clone(), language: lower(s.language()) })
             .collect();
         let kind = match (&video, audio.is_empty()) {
+            (Some(_), _) if media.is_still() => MediaKind::Image,
             (Some(_), _) => MediaKind::Video,
             (None, false) => MediaKind::Audio,
             (None, true) => MediaKind::Other,

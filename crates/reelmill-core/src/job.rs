@@ -2,6 +2,7 @@
 
 use crate::container::Container;
 use crate::dispatch::Dispatch;
+use crate::encoder::VideoEncoder;
 use crate::error::Failure;
 use crate::id::{BlobId, JobId};
 use crate::media::MediaInfo;
@@ -170,6 +171,14 @@ pub struct Request {
     /// Set when an attempt to cut the source failed: it is encoded whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uncuttable: Option<Uncuttable>,
+}
+
+impl Request {
+    /// The encoder of the picture, if there is one.
+    #[must_use]
+    pub fn encoder(&self) -> Option<VideoEncoder> {
+        self.preset.encoder_for(self.container)
+    }
 }
 
 /// Where a job stands.

@@ -224,6 +224,13 @@ impl MediaInfo {
         })
     }
 
+    /// Whether it is a still picture.
+    #[must_use]
+    pub fn is_still(&self) -> bool {
+        let avif = || self.tags.get("major_brand").is_some_and(|brand| brand == "avif");
+        self.format.ends_with("_pipe") || avif()
+    }
+
     /// Whether the demuxer answers to `name`.
     #[must_use]
     pub fn is_format(&self, name: &str) -> bool {

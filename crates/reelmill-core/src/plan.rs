@@ -2,19 +2,20 @@
 
 mod estimate;
 mod picture;
+mod sound;
 
 pub use estimate::{copied, rough, usual_speed};
 
 use crate::chunk::{ByteRange, Chunk};
-use crate::container::Container;
+use crate::container::{Container, OutputKind};
 use crate::cut::{ChunkLength, MIN_AUTO_SECONDS, cut};
 use crate::dolby::{self, DolbyKept, MetadataOnly};
 use crate::encoder::VideoEncoder;
 use crate::error::Failure;
-use crate::hdr::{self, HdrKept};
+use crate::hdr::{self, HdrKept, Keep};
 use crate::media::{Colour, FieldOrder, MediaInfo, Stream};
 use crate::packets::{PacketIndex, Uncuttable};
-use crate::preset::Preset;
+use crate::preset::{ImagePreset, Preset};
 use crate::time::TimeBase;
 use crate::tracks::{Dropped, TrackAction, TrackPlan, Tracks};
 use crate::window::Window;
@@ -35,7 +36,8 @@ pub struct Plan {
     /// When the source's earliest stream starts, microseconds: the zero of the
     /// output's clock.
     pub origin_micros: i64,
-    /// The picture.
+    /// The picture; left out where the output has none.
+    #[serde(default, skip_serializing_if = "VideoPlan::is_absent")]
     pub video: VideoPlan,
     /// The other tracks, in source order.
     pub tracks: Vec<TrackPlan>,
@@ -104,6 +106,29 @@ pub enum Cut {
         /// What the output has then.
         kept: DolbyKept,
     },
+    /// No picture: the output is sound alone, made in one go. Nothing else that
+    /// is said about the picture has a meaning then.
+    Absent,
+    /// A still picture, made in one go. What else is said about encoding has no
+    /// meaning then.
+    Still {
+        /// How.
+        image: ImagePreset,
+    },
+}
+
+impl Default for VideoPlan {
+    fn default() -> Self {
+        Self { stream: 0, time_base: TimeBase::MICROS, encode: None, cut: Cut::Absent }
+    }
+}
+
+impl VideoPlan {
+    /// Whether the output has no picture.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.cut == Cut::Absent
+    }
 }
 
 /// Why a video is encoded in one piece.
@@ -208,16 +233,22 @@ pub fn plan(
         return metadata_only(facts, preset, container);
     }
     let SourceFacts { media, index, skeleton } = facts;
-    let (stream, info) = media.video().ok_or_else(|| no_video(media))?;
-    let encoder = preset.video.encoder;
-    if !container.holds_video(encoder.codec()) {
-        let message = format!("{container} cannot hold {} video", encoder.codec());
-        return Err(Failure::permanent(message).advise("choose another --format or preset"));
+    preset.fits(container)?;
+    match container.kind() {
+        OutputKind::Sound => return sound::sound_alone(media, preset, container),
+        OutputKind::Picture => return still(media, preset, container),
+        OutputKind::Film if media.is_still() => {
+            return Err(Failure::input("the source is a still picture")
+                .advise("choose a format for pictures: webp, avif, jpg or png"));
+        }
+        OutputKind::Film => {}
     }
+    let (stream, info) = media.video().ok_or_else(|| no_video(media))?;
+    let wanted = preset.video.as_ref().ok_or_else(|| no_video(media))?;
     let mut tracks = Tracks::decide(media, container, &preset.audio);
-    let mut encode = video_encode(info, &preset.video, &mut tracks.notes)?;
+    let mut encode = video_encode(info, wanted, &mut tracks.notes)?;
     let picture = (encode.size, encode.pixel_format.as_str());
-    encode.hdr = hdr::decide(info, &preset.video, container, picture, &mut tracks.notes)?;
+    encode.hdr = hdr::decide(info, wanted, container, picture, &mut tracks.notes)?;
     let cut = choose_cut(media, index, limits);
     encode.threads = threads(&cut, limits);
     let time_base = stream.time_base.ok_or_else(|| no_time_base(stream))?;
@@ -248,6 +279,31 @@ fn made(
     }
 }
 
+/// The plan of a still picture.
+fn still(media: &MediaInfo, preset: &Preset, container: Container) -> Result<Plan, Failure> {
+    let (stream, info) = media.video().ok_or_else(|| {
+        Failure::input("the source has no picture").advise("choose a picture: PNG, JPEG, GIF…")
+    })?;
+    if !media.is_still() && !["gif", "apng"].contains(&stream.codec.as_str()) {
+        return Err(Failure::input(format!("the source is a film, {container} is for pictures"))
+            .advise("choose a format for films"));
+    }
+    let cut = Cut::Still { image: preset.image.unwrap_or_default() };
+    let pixels = f64::from(info.width) * f64::from(info.height);
+    Ok(Plan {
+        version: PLAN_VERSION,
+        container,
+        origin_micros: 0,
+        video: VideoPlan { stream: stream.index, cut, ..VideoPlan::default() },
+        tracks: Vec::new(),
+        dropped: Vec::new(),
+        notes: Vec::new(),
+        skeleton: Vec::new(),
+        source_bytes: media.size,
+        estimate: Estimate { seconds: pixels / 4e6, bytes: (pixels / 4.0) as u64 },
+    })
+}
+
 /// Nothing is encoded: every track but an enhancement layer's stays as it is.
 fn metadata_only(
     facts: SourceFacts<'_>,
@@ -265,8 +321,8 @@ fn metadata_only(
         return Err(Failure::input(message).advise("choose a preset that encodes"));
     }
     let how = MetadataOnly {
-        allow_fel_loss: preset.video.allow_fel_loss,
-        hdr10plus: preset.video.hdr10plus,
+        allow_fel_loss: preset.video.as_ref().is_some_and(|video| video.allow_fel_loss),
+        hdr10plus: preset.video.as_ref().map_or(Keep::Keep, |video| video.hdr10plus),
     };
     let mut notes = Vec::new();
     let kept = dolby::for_metadata(info, how, &mut notes)?;
@@ -283,8 +339,9 @@ fn metadata_only(
 
 fn no_video(media: &MediaInfo) -> Failure {
     if media.audio().next().is_some() {
-        return Failure::input("the source has sound but no picture")
-            .advise("choose a source with a video stream");
+        return Failure::input("the source has sound but no picture").advise(
+            "choose a format for sound alone, such as m4a or opus (see 'reelmill presets')",
+        );
     }
     Failure::input("the source has no video stream").advise("is it a video file?")
 }
@@ -328,7 +385,7 @@ fn choose_cut(
 fn threads(cut: &Cut, limits: PlanLimits) -> u32 {
     match cut {
         Cut::Whole { reason: WholeReason::Busy, .. } | Cut::Chunks { .. } => limits.threads,
-        Cut::Whole { .. } | Cut::Metadata { .. } => 0,
+        Cut::Whole { .. } | Cut::Metadata { .. } | Cut::Absent | Cut::Still { .. } => 0,
     }
 }
 
@@ -346,7 +403,7 @@ impl Plan {
     pub fn chunks(&self) -> &[Chunk] {
         match &self.video.cut {
             Cut::Chunks { chunks } => chunks,
-            Cut::Whole { .. } | Cut::Metadata { .. } => &[],
+            Cut::Whole { .. } | Cut::Metadata { .. } | Cut::Absent | Cut::Still { .. } => &[],
         }
     }
 
@@ -354,15 +411,20 @@ impl Plan {
     #[must_use]
     pub fn whole_reason(&self) -> Option<&WholeReason> {
         match &self.video.cut {
-            Cut::Chunks { .. } | Cut::Metadata { .. } => None,
+            Cut::Chunks { .. } | Cut::Metadata { .. } | Cut::Absent | Cut::Still { .. } => None,
             Cut::Whole { reason, .. } => Some(reason),
         }
     }
 
-    /// Whether any audio track is encoded anew.
+    /// Whether any audio track of a film is encoded anew, which is a task of its
+    /// own.
     #[must_use]
     pub fn encodes_audio(&self) -> bool {
-        self.tracks.iter().any(|track| matches!(track.action, TrackAction::EncodeAudio { .. }))
+        !self.video.is_absent()
+            && self
+                .tracks
+                .iter()
+                .any(|track| matches!(track.action, TrackAction::EncodeAudio { .. }))
     }
 
     /// Every frame of the output, ticks; `None` when only decoding can tell.
@@ -372,7 +434,7 @@ impl Plan {
             Cut::Chunks { chunks } => {
                 Some(chunks.iter().flat_map(|chunk| chunk.pts.ticks().iter().copied()).collect())
             }
-            Cut::Whole { .. } | Cut::Metadata { .. } => None,
+            Cut::Whole { .. } | Cut::Metadata { .. } | Cut::Absent | Cut::Still { .. } => None,
         }
     }
 }

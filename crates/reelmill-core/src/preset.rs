@@ -1,6 +1,12 @@
 //! Presets: how to encode. Read from TOML, overridden by `--set key=value`.
 
-use crate::container::Container;
+mod image;
+mod sound;
+
+pub use image::ImagePreset;
+pub use sound::{AudioCodec, AudioMode, AudioPreset};
+
+use crate::container::{Container, OutputKind};
 use crate::encoder::VideoEncoder;
 use crate::error::Failure;
 use crate::hdr::{DolbyKeep, Keep};
@@ -16,11 +22,15 @@ pub struct Preset {
     pub description: String,
     /// Output container, unless the output's file name says otherwise.
     pub format: Container,
-    /// The picture.
-    pub video: VideoPreset,
+    /// The picture; without it the preset is not for films.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video: Option<VideoPreset>,
     /// The sound.
     #[serde(default)]
     pub audio: AudioPreset,
+    /// A still picture, for the formats that hold one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImagePreset>,
     /// Whether nothing is encoded: Dolby Vision profile 7 becomes 8.1 by its
     /// metadata alone, and all else stays as it is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -72,80 +82,6 @@ pub struct VideoPreset {
     pub crop: Option<Window>,
 }
 
-/// How to treat sound.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AudioPreset {
-    /// What to do with a track.
-    pub mode: AudioMode,
-    /// Codec for tracks that are encoded.
-    pub codec: AudioCodec,
-    /// Bits per second for each channel of an encoded track.
-    pub bitrate_per_channel: u32,
-}
-
-/// What to do with an audio track.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum AudioMode {
-    /// Keep it as it is where the container can hold it, else encode it.
-    #[default]
-    Copy,
-    /// Encode it always.
-    Encode,
-}
-
-/// An audio codec to encode to.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum AudioCodec {
-    /// AAC-LC.
-    #[default]
-    Aac,
-    /// Opus.
-    Opus,
-    /// FLAC, lossless.
-    Flac,
-    /// AC-3.
-    Ac3,
-    /// MPEG-1 layer III.
-    Mp3,
-}
-
-impl AudioCodec {
-    /// Name of the codec, by FFmpeg's name.
-    #[must_use]
-    pub fn codec(self) -> &'static str {
-        match self {
-            Self::Aac => "aac",
-            Self::Opus => "opus",
-            Self::Flac => "flac",
-            Self::Ac3 => "ac3",
-            Self::Mp3 => "mp3",
-        }
-    }
-
-    /// Most channels it can carry.
-    #[must_use]
-    pub fn max_channels(self) -> u32 {
-        match self {
-            Self::Aac | Self::Opus | Self::Flac => 8,
-            Self::Ac3 => 6,
-            Self::Mp3 => 2,
-        }
-    }
-}
-
-impl Default for AudioPreset {
-    fn default() -> Self {
-        Self { mode: AudioMode::Copy, codec: AudioCodec::Aac, bitrate_per_channel: 80_000 }
-    }
-}
-
 fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -170,6 +106,13 @@ const SHORT_KEYS: &[(&str, &str)] = &[
     ("height", "video.height"),
     ("upscale", "video.upscale"),
     ("keyframe_seconds", "video.keyframe_seconds"),
+    ("quality", "image.quality"),
+    ("lossless", "image.lossless"),
+    ("loudness", "audio.loudness"),
+    ("true_peak", "audio.true_peak"),
+    ("max_channels", "audio.max_channels"),
+    ("add_stereo", "audio.add_stereo"),
+    ("languages", "audio.languages"),
     ("hdr", "video.hdr"),
     ("hdr10plus", "video.hdr10plus"),
     ("dolby_vision", "video.dolby_vision"),
@@ -271,6 +214,10 @@ fn apply(table: &mut toml::Table, setting: &str) -> Result<(), Failure> {
 
 /// Speeds are words even when they look like numbers (SVT-AV1's are).
 fn scalar(key: &str, value: &str) -> toml::Value {
+    if key == "languages" {
+        let words = value.split(',').map(str::trim).filter(|word| !word.is_empty());
+        return words.map(|word| toml::Value::String(word.to_owned())).collect::<Vec<_>>().into();
+    }
     if key != "speed" {
         if let Ok(number) = value.parse::<i64>() {
             return toml::Value::Integer(number);
@@ -289,7 +236,34 @@ impl Preset {
     /// The encoder that makes the picture, if one does.
     #[must_use]
     pub fn encoder(&self) -> Option<VideoEncoder> {
-        (!self.remux).then_some(self.video.encoder)
+        self.video.as_ref().filter(|_| !self.remux).map(|video| video.encoder)
+    }
+
+    /// The encoder of the picture, for an output in `container`: none where that
+    /// is no film.
+    #[must_use]
+    pub fn encoder_for(&self, container: Container) -> Option<VideoEncoder> {
+        self.encoder().filter(|_| container.kind() == OutputKind::Film)
+    }
+
+    /// Whether an output in `container` can be made with it.
+    ///
+    /// # Errors
+    /// Why not: it encodes no picture, or to what the container cannot hold.
+    pub fn fits(&self, container: Container) -> Result<(), Failure> {
+        if container.kind() != OutputKind::Film {
+            return Ok(());
+        }
+        let advice = "choose another format or preset";
+        if self.video.is_none() {
+            let message = format!("the preset is not for films, as {container} is");
+            return Err(Failure::permanent(message).advise(advice));
+        }
+        let codec = self.codec();
+        if container.holds_video(codec) {
+            return Ok(());
+        }
+        Err(Failure::permanent(format!("{container} cannot hold {codec} video")).advise(advice))
     }
 
     /// The codec of the output's picture, by FFmpeg's name.
@@ -301,7 +275,7 @@ impl Preset {
     /// Where nothing is encoded, settings that need an encoder are refused rather
     /// than passed over.
     fn check_remux(&self) -> Result<(), String> {
-        let video = &self.video;
+        let Some(video) = &self.video else { return Ok(()) };
         let set = [
             ("crf", video.crf.is_some()),
             ("speed", video.speed.is_some()),
@@ -323,9 +297,22 @@ impl Preset {
         if self.remux {
             self.check_remux()?;
         }
-        let video = &self.video;
-        let encoder = video.encoder;
-        if let Some(crf) = video.crf {
+        match &self.video {
+            Some(video) => video.check()?,
+            None if self.format.kind() == OutputKind::Film => {
+                return Err(format!("a preset for {} needs 'video'", self.format));
+            }
+            None => {}
+        }
+        self.image.unwrap_or_default().check()?;
+        self.audio.check()
+    }
+}
+
+impl VideoPreset {
+    fn check(&self) -> Result<(), String> {
+        let encoder = self.encoder;
+        if let Some(crf) = self.crf {
             let Some((low, high, _)) = encoder.crf_range() else {
                 return Err(format!("{encoder} has no crf"));
             };
@@ -333,13 +320,13 @@ impl Preset {
                 return Err(format!("crf {crf} is outside {low}–{high} for {encoder}"));
             }
         }
-        if let Some(speed) = &video.speed
+        if let Some(speed) = &self.speed
             && !encoder.speeds().contains(&speed.as_str())
         {
             let known = encoder.speeds().join(", ");
             return Err(format!("{encoder} has no speed '{speed}'; use one of: {known}"));
         }
-        if let Some(tune) = &video.tune
+        if let Some(tune) = &self.tune
             && !encoder.tunes().contains(&tune.as_str())
         {
             let known = match encoder.tunes() {
@@ -348,16 +335,13 @@ impl Preset {
             };
             return Err(format!("{encoder} has no tune '{tune}'; {known}"));
         }
-        for (name, size) in [("width", video.width), ("height", video.height)] {
+        for (name, size) in [("width", self.width), ("height", self.height)] {
             if size.is_some_and(|size| !(16..=16384).contains(&size)) {
                 return Err(format!("{name} must lie between 16 and 16384"));
             }
         }
-        if !(0.1..=60.0).contains(&video.keyframe_seconds) {
+        if !(0.1..=60.0).contains(&self.keyframe_seconds) {
             return Err("keyframe_seconds must lie between 0.1 and 60".into());
-        }
-        if !(16_000..=512_000).contains(&self.audio.bitrate_per_channel) {
-            return Err("bitrate_per_channel must lie between 16000 and 512000".into());
         }
         Ok(())
     }
@@ -371,7 +355,8 @@ mod tests {
     fn built_in_presets_are_valid_and_named_as_documented() {
         let presets = Presets::built_in().unwrap();
         let names: Vec<_> = presets.names().collect();
-        assert_eq!(names, ["av1", "dv81-hevc", "dv81-remux", "h264", "hevc", "lossless", "vp9"]);
+        let all = "aac ac3 audio av1 avif dv81-hevc dv81-remux flac h264 hevc jpeg lossless mp3 opus png vp9 webp";
+        assert_eq!(names.join(" "), all);
         for name in names {
             presets.get(name, &[]).unwrap();
         }
@@ -382,11 +367,15 @@ mod tests {
         let presets = Presets::built_in().unwrap();
         let set = ["crf=18".to_owned(), "video.speed=fast".into(), "format=mp4".into()];
         let preset = presets.get("h264", &set).unwrap();
-        assert_eq!(preset.video.crf, Some(18.0));
-        assert_eq!(preset.video.speed.as_deref(), Some("fast"));
+        let video = preset.video.unwrap();
+        assert_eq!(video.crf, Some(18.0));
+        assert_eq!(video.speed.as_deref(), Some("fast"));
         assert_eq!(preset.format, Container::Mp4);
         let av1 = presets.get("av1", &["speed=10".into()]).unwrap();
-        assert_eq!(av1.video.speed.as_deref(), Some("10"));
+        assert_eq!(av1.video.unwrap().speed.as_deref(), Some("10"));
+        let aac = presets.get("aac", &["languages=eng, de".into(), "loudness=-16".into()]).unwrap();
+        assert_eq!(aac.audio.languages, ["eng", "de"]);
+        assert_eq!(aac.audio.loudness().unwrap().integrated, -16.0);
     }
 
     #[test]

@@ -50,6 +50,9 @@ pub struct TimeBase {
 }
 
 impl TimeBase {
+    /// One microsecond per tick.
+    pub const MICROS: Self = Self { num: 1, den: 1_000_000 };
+
     /// A time base of `num/den` seconds per tick; `None` when either is zero.
     #[must_use]
     pub fn new(num: u32, den: u32) -> Option<Self> {

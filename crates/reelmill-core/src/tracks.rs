@@ -1,9 +1,10 @@
 //! What becomes of the tracks beside the picture.
 
-use crate::container::{Container, SubtitleFate};
+use crate::container::{Container, OutputKind, SubtitleFate};
 use crate::media::{AudioInfo, MediaInfo, Stream, StreamKind};
 use crate::preset::{AudioCodec, AudioMode, AudioPreset};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A track of the source that is kept beside the main video.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,12 @@ pub enum TrackAction {
         bit_rate: u32,
         /// Channels.
         channels: u32,
+        /// How loud it is made; as loud as it is when not given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        loudness: Option<Loudness>,
+        /// Whether it stands beside another form of the same track.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        extra: bool,
     },
     /// A subtitle track as it is, or converted to another text form.
     Subtitle {
@@ -39,6 +46,23 @@ pub enum TrackAction {
     Attachment,
     /// Cover art.
     Cover,
+}
+
+impl TrackAction {
+    /// Whether it yields an audio track.
+    #[must_use]
+    pub fn is_audio(&self) -> bool {
+        matches!(self, Self::CopyAudio | Self::EncodeAudio { .. })
+    }
+}
+
+/// How loud a track is made, by EBU R 128.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Loudness {
+    /// Integrated loudness, LUFS.
+    pub integrated: f64,
+    /// Highest true peak, dBTP.
+    pub true_peak: f64,
 }
 
 /// A stream that the output will not have, and why.
@@ -67,10 +91,15 @@ impl Tracks {
     /// Decides for every stream of `media` but the main video.
     #[must_use]
     pub fn decide(media: &MediaInfo, container: Container, audio: &AudioPreset) -> Self {
-        let main = media.video().map(|(stream, _)| stream.index);
+        let film = container.kind() == OutputKind::Film;
+        let main = media.video().map(|(stream, _)| stream.index).filter(|_| film);
         let mut tracks = Self::default();
+        let chosen = chosen_audio(media, container, audio, &mut tracks.notes);
         for stream in media.streams.iter().filter(|stream| Some(stream.index) != main) {
-            match decide(stream, container, audio, &mut tracks.notes) {
+            let unwanted = chosen.get(&stream.index).cloned();
+            let decided =
+                unwanted.map_or_else(|| decide(stream, container, audio, &mut tracks.notes), Err);
+            match decided {
                 Ok(action) => tracks.kept.push(TrackPlan { stream: stream.index, action }),
                 Err(reason) => tracks.dropped.push(Dropped {
                     stream: stream.index,
@@ -78,6 +107,9 @@ impl Tracks {
                     reason,
                 }),
             }
+        }
+        if audio.add_stereo {
+            add_stereo(media, container, audio, &mut tracks);
         }
         tracks
     }
@@ -121,6 +153,122 @@ impl Tracks {
     }
 }
 
+/// The audio streams that are not wanted, and why.
+fn chosen_audio(
+    media: &MediaInfo,
+    container: Container,
+    audio: &AudioPreset,
+    notes: &mut Vec<String>,
+) -> BTreeMap<u32, String> {
+    let mut unwanted = BTreeMap::new();
+    if !audio.languages.is_empty() {
+        let speaks = |stream: &Stream| {
+            stream.language().is_some_and(|tag| audio.languages.iter().any(|want| same(want, tag)))
+        };
+        if media.audio().any(|(stream, _)| speaks(stream)) {
+            let others = media.audio().filter(|(stream, _)| !speaks(stream));
+            unwanted = others
+                .map(|(stream, _)| (stream.index, "its language was not asked for".to_owned()))
+                .collect();
+        } else if media.audio().next().is_some() {
+            notes.push(format!(
+                "no track is in a language asked for ({}): all are kept",
+                audio.languages.join(", ")
+            ));
+        }
+    }
+    if container.holds_one_track() {
+        let left = || media.audio().filter(|(stream, _)| !unwanted.contains_key(&stream.index));
+        let default = |(stream, _): &(&Stream, &AudioInfo)| {
+            stream.dispositions.iter().any(|flag| flag == "default")
+        };
+        let first = left().find(default).or_else(|| left().next());
+        let first = first.map(|(stream, _)| stream.index);
+        let others: Vec<u32> =
+            left().map(|(stream, _)| stream.index).filter(|at| Some(*at) != first).collect();
+        let reason = format!("{container} holds one track");
+        unwanted.extend(others.into_iter().map(|at| (at, reason.clone())));
+    }
+    unwanted
+}
+
+/// Whether two language tags name one language: in two or three letters, with
+/// or without a region.
+fn same(one: &str, other: &str) -> bool {
+    let stem = |tag: &str| tag.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
+    let (one, other) = (stem(one), stem(other));
+    let long = |tag: String| {
+        LANGUAGES.iter().find(|forms| forms.contains(&tag.as_str())).map_or(tag, |f| f[1].into())
+    };
+    long(one) == long(other)
+}
+
+/// Two letters, three letters, and the older three letters, of the languages
+/// that films are most often in.
+const LANGUAGES: &[[&str; 3]] = &[
+    ["ar", "ara", "ara"],
+    ["cs", "ces", "cze"],
+    ["da", "dan", "dan"],
+    ["de", "deu", "ger"],
+    ["el", "ell", "gre"],
+    ["en", "eng", "eng"],
+    ["es", "spa", "spa"],
+    ["fi", "fin", "fin"],
+    ["fr", "fra", "fre"],
+    ["he", "heb", "heb"],
+    ["hi", "hin", "hin"],
+    ["hu", "hun", "hun"],
+    ["it", "ita", "ita"],
+    ["ja", "jpn", "jpn"],
+    ["ko", "kor", "kor"],
+    ["nl", "nld", "dut"],
+    ["no", "nor", "nor"],
+    ["pl", "pol", "pol"],
+    ["pt", "por", "por"],
+    ["ro", "ron", "rum"],
+    ["ru", "rus", "rus"],
+    ["sv", "swe", "swe"],
+    ["tr", "tur", "tur"],
+    ["uk", "ukr", "ukr"],
+    ["zh", "zho", "chi"],
+];
+
+/// A stereo form of the first surround track, where the output has no stereo.
+fn add_stereo(media: &MediaInfo, container: Container, audio: &AudioPreset, tracks: &mut Tracks) {
+    let channels = |track: &TrackPlan| match track.action {
+        TrackAction::EncodeAudio { channels, .. } => Some(channels),
+        TrackAction::CopyAudio => {
+            let found = media.audio().find(|(stream, _)| stream.index == track.stream);
+            found.map(|(_, info)| info.channels)
+        }
+        _ => None,
+    };
+    let counts: Vec<(usize, u32, u32)> = (tracks.kept.iter().enumerate())
+        .filter_map(|(at, track)| Some((at, track.stream, channels(track)?)))
+        .collect();
+    let wide = counts.iter().find(|(_, _, channels)| *channels > 2);
+    let Some((at, stream, _)) = wide.filter(|_| counts.iter().all(|(_, _, count)| *count > 2))
+    else {
+        return;
+    };
+    if container.holds_one_track() || !container.holds_audio("aac") {
+        tracks.notes.push(format!("{container} cannot hold the added stereo track"));
+        return;
+    }
+    let action = TrackAction::EncodeAudio {
+        codec: AudioCodec::Aac,
+        bit_rate: STEREO_BITS,
+        channels: 2,
+        loudness: audio.loudness(),
+        extra: true,
+    };
+    tracks.notes.push(format!("stream {stream}: a stereo AAC form is added"));
+    tracks.kept.insert(at + 1, TrackPlan { stream: *stream, action });
+}
+
+/// Bits per second of an added stereo track.
+const STEREO_BITS: u32 = 192_000;
+
 fn decide(
     stream: &Stream,
     container: Container,
@@ -143,6 +291,9 @@ fn decide(
         StreamKind::Attachment => Err(format!("{container} cannot hold attachments")),
         StreamKind::Cover(_) if container.holds_cover(codec) => Ok(TrackAction::Cover),
         StreamKind::Cover(_) => Err(format!("{container} cannot hold {codec} cover art")),
+        StreamKind::Video(_) if container.kind() == OutputKind::Sound => {
+            Err(format!("{container} holds sound alone"))
+        }
         StreamKind::Video(_) => Err("only the first video stream is converted".into()),
         StreamKind::Data => Err("data streams cannot be carried over".into()),
     }
@@ -155,18 +306,15 @@ fn decide_audio(
     preset: &AudioPreset,
     notes: &mut Vec<String>,
 ) -> TrackAction {
-    if preset.mode == AudioMode::Copy && container.holds_audio(&stream.codec) {
+    let most = preset.max_channels.unwrap_or(u32::MAX);
+    let as_it_is = preset.loudness.is_none() && info.channels <= most;
+    let held = container.holds_audio(&stream.codec);
+    if preset.mode == AudioMode::Copy && held && as_it_is {
         return TrackAction::CopyAudio;
     }
-    let codec = if container.holds_audio(preset.codec.codec()) {
-        preset.codec
-    } else if container == Container::Webm {
-        AudioCodec::Opus
-    } else {
-        AudioCodec::Aac
-    };
-    let channels = info.channels.min(codec.max_channels());
-    if preset.mode == AudioMode::Copy {
+    let codec = container.audio_codec(preset.codec);
+    let channels = info.channels.min(codec.max_channels()).min(most);
+    if preset.mode == AudioMode::Copy && !held {
         let from = &stream.codec;
         let to = codec.codec();
         notes.push(format!(
@@ -176,10 +324,10 @@ fn decide_audio(
     }
     if channels < info.channels {
         notes.push(format!(
-            "stream {}: {} channels are mixed down to {channels}, the most {} holds",
+            "stream {}: {} channels are mixed down to {channels}, the most {}",
             stream.index,
             info.channels,
-            codec.codec()
+            if channels == most { "asked for".into() } else { format!("{} holds", codec.codec()) }
         ));
     }
     let bit_rate = match codec {
@@ -188,7 +336,13 @@ fn decide_audio(
         AudioCodec::Ac3 => (preset.bitrate_per_channel * channels).clamp(96_000, 640_000),
         AudioCodec::Aac | AudioCodec::Opus => preset.bitrate_per_channel * channels,
     };
-    TrackAction::EncodeAudio { codec, bit_rate, channels }
+    TrackAction::EncodeAudio {
+        codec,
+        bit_rate,
+        channels,
+        loudness: preset.loudness(),
+        extra: false,
+    }
 }
 
 /// A stream in a few words: `English dts audio "Commentary"`.
@@ -215,7 +369,6 @@ pub fn describe(stream: &Stream) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     fn stream(index: u32, codec: &str, kind: StreamKind) -> Stream {
         Stream {

@@ -80,7 +80,7 @@ impl Plan {
                 needs: self.encoder(),
                 ..Task::new(TaskId { job, generation, number: 1 }, TaskKind::EncodeVideo, 1, now)
             }],
-            Cut::Metadata { .. } => Vec::new(),
+            Cut::Metadata { .. } | Cut::Absent | Cut::Still { .. } => Vec::new(),
         };
         let mut tasks = video;
         let mut others = vec![(TaskKind::Finish, 2)];
@@ -170,7 +170,7 @@ impl Plan {
         let pieces = match &video.cut {
             Cut::Chunks { chunks } => chunks.len(),
             Cut::Whole { .. } => 1,
-            Cut::Metadata { .. } => 0,
+            Cut::Metadata { .. } | Cut::Absent | Cut::Still { .. } => 0,
         };
         if at >= pieces {
             return match (at - pieces, self.encodes_audio()) {
@@ -189,7 +189,7 @@ impl Plan {
             Cut::Whole { declared, .. } => {
                 Work::EncodeVideo { stream, time_base, encode, declared: *declared }
             }
-            Cut::Metadata { .. } => return None,
+            Cut::Metadata { .. } | Cut::Absent | Cut::Still { .. } => return None,
         })
     }
 

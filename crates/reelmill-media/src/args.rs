@@ -6,15 +6,17 @@ mod encoder;
 mod filter;
 mod input;
 mod picture;
+mod sound;
 mod stitch;
 mod video;
 
-pub use audio::{AUDIO_LEAD_MICROS, AudioTrack, audio};
+pub use audio::{AUDIO_LEAD_MICROS, AudioTrack, Correction, audio, loudness};
 pub use concat::concat_list;
 pub use encoder::{encoder, output_colour};
 pub use filter::picture_chain;
 pub use input::{audio_input, concat_input, own_input, quiet, source_input};
 pub use picture::{SMALL_SIDE, one_picture, small_pictures};
+pub use sound::{SoundCover, SoundOutput, SoundTrack, samples, sound};
 pub use stitch::{
     Metadata, Repair, StitchInputs, StitchTrack, StitchVideo, TrackSource, VideoInput, stitch,
 };

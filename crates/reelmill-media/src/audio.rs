@@ -1,6 +1,10 @@
 //! Encodes audio tracks, beside the video.
 
-use crate::args::{self, AudioTrack, audio_input};
+mod loudness;
+
+pub(crate) use loudness::check as check_loudness;
+
+use crate::args::{self, AudioTrack, audio_input, source_input};
 use crate::encode::{OnProgress, Source, refuse_read_error, remove, run};
 use crate::listing::list;
 use crate::probe::probe;
@@ -27,7 +31,7 @@ pub async fn encode_audio(
 ) -> Result<(), Failure> {
     remove(out).await?;
     let media = probe(tools, source.path, cancel).await?;
-    let tracks = encoded(tracks, &media)?;
+    let tracks = encoded_tracks(tools, source.path, tracks, &media, cancel).await?;
     let args = args::audio(source.path, source.start_micros, &tracks, out);
     let command = tools.ffmpeg(args);
     let output = run(command, on_progress, cancel).await?;
@@ -38,15 +42,36 @@ pub async fn encode_audio(
             format!("{} of {} audio tracks were encoded", listing.streams.len(), tracks.len());
         return Err(Failure::transient(message));
     }
+    for (at, track) in (0..).zip(&tracks) {
+        if let Some(correction) = &track.correction {
+            let input = audio_input(out);
+            loudness::check(tools, input, at, correction.wanted, cancel).await?;
+        }
+    }
     Ok(())
 }
 
-fn encoded(tracks: &[TrackPlan], media: &MediaInfo) -> Result<Vec<AudioTrack>, Failure> {
+/// How each track that is to be encoded is encoded; loudness is measured first.
+pub(crate) async fn encoded_tracks(
+    tools: &Tools,
+    source: &Path,
+    tracks: &[TrackPlan],
+    media: &MediaInfo,
+    cancel: &CancellationToken,
+) -> Result<Vec<AudioTrack>, Failure> {
     let mut found = Vec::new();
     for track in tracks {
-        if let TrackAction::EncodeAudio { codec, bit_rate, channels } = track.action {
+        if let TrackAction::EncodeAudio { codec, bit_rate, channels, loudness, .. } = track.action {
             let info = audio_info(media, track.stream)?;
-            found.push(AudioTrack { stream: track.stream, info, codec, bit_rate, channels });
+            let stream = track.stream;
+            let mut track =
+                AudioTrack { stream, info, codec, bit_rate, channels, correction: None };
+            if let Some(wanted) = loudness {
+                let input = source_input(source);
+                track.correction =
+                    loudness::correction(tools, input, &track, wanted, cancel).await?;
+            }
+            found.push(track);
         }
     }
     Ok(found)

@@ -45,8 +45,9 @@ pub(crate) fn reserve(
     };
     let name = match container {
         Container::Mkv | Container::Webm => "REELMILL_RESERVE",
-        Container::Mp4 => free(&RARE_TAGS),
         Container::Mov => free(&RARE_MOV_TAGS),
+        // Films go into no others.
+        _ => free(&RARE_TAGS),
     };
     Some((name.to_owned(), FILLER.repeat(REPEATS)))
 }
@@ -82,7 +83,7 @@ fn write(container: Container, hdr: &HdrKept, path: &Path) -> Result<(), Failure
     let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
     let range = match container {
         Container::Mkv | Container::Webm => matroska::header(&mut file),
-        Container::Mp4 | Container::Mov => mp4::header(&mut file),
+        _ => mp4::header(&mut file),
     };
     let range = range.map_err(io)?.ok_or_else(|| odd("its header was not found".into()))?;
     let size = range.end - range.start;
@@ -92,7 +93,7 @@ fn write(container: Container, hdr: &HdrKept, path: &Path) -> Result<(), Failure
     let header = take(&mut file, range.start, size as usize).map_err(io)?;
     let changed = match container {
         Container::Mkv | Container::Webm => matroska::changed(&header, range.start, hdr),
-        Container::Mp4 | Container::Mov => mp4::changed(&header, hdr),
+        _ => mp4::changed(&header, hdr),
     };
     let changed = changed.ok_or_else(|| odd("its header has another form than expected".into()))?;
     if changed.len() != header.len() {

@@ -24,6 +24,8 @@ pub mod probe;
 pub mod process;
 pub mod progress;
 pub mod sandbox;
+pub mod sound;
+pub mod still;
 pub mod stitch;
 pub mod tools;
 pub mod verify;

@@ -5,11 +5,12 @@ mod guard;
 mod hdr;
 
 pub use guard::input_guard;
-pub(crate) use guard::refused_decoder;
+pub(crate) use guard::{refused_decoder, still_guard};
 pub(crate) use hdr::dolby_record;
 
 use crate::args::{Args, source_input};
 use crate::process::plain;
+use crate::still::StillFormat;
 use crate::tools::Tools;
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::media::MediaInfo;
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Bytes at the start of a file that are looked at.
-const HEAD: u64 = 16;
+const HEAD: u64 = crate::still::HEAD as u64;
 
 /// `path` as every tool of FFmpeg is to be given it: `file:PATH`, so that no
 /// name is taken for an option or an address.
@@ -50,7 +51,7 @@ pub async fn probe(
     let (size, head) = check_file(path).await?;
     let args = Args::new()
         .args(["-v", "error", "-of", "json", "-show_format", "-show_streams", "-show_chapters"])
-        .join(source_input(path));
+        .join(input(path, &head));
     let output = tools
         .ffprobe(args)
         .limit(LIMIT)
@@ -65,6 +66,15 @@ pub async fn probe(
     let mut media = describe::media_info(&json, size);
     hdr::look(tools, path, &mut media, cancel).await?;
     Ok(media)
+}
+
+/// A still picture is opened as what its first bytes say; GIF and PNG may be
+/// films too.
+fn input(path: &Path, head: &[u8]) -> Args {
+    match StillFormat::sniff(head) {
+        Some(format) if !format.may_move() => still_guard(Args::new(), format).open(path),
+        _ => source_input(path),
+    }
 }
 
 /// The size of the file, in bytes, and its first bytes, if there is one that
@@ -155,7 +165,6 @@ fn refused(demuxer: &str) -> String {
 fn still_picture(head: &[u8]) -> Option<&'static str> {
     match head.get(4..12)? {
         b"ftypheic" | b"ftypheix" | b"ftypmif1" | b"ftyphevc" => Some("HEIF"),
-        b"ftypavif" => Some("AVIF"),
         _ => None,
     }
 }

@@ -4,8 +4,9 @@ mod cover;
 mod repair;
 mod tags;
 
-pub(crate) use tags::dispositions;
+pub(crate) use cover::cover_file;
 pub use tags::made_by_reelmill;
+pub(crate) use tags::{EXTRA_TITLE, dispositions, of_sound as sound_tags, of_track as track_tags};
 
 use crate::args::{self, Repair, StitchInputs, StitchTrack, StitchVideo, TrackSource, VideoInput};
 use crate::encode::{OnProgress, refuse_read_error, remove, run};
@@ -213,6 +214,12 @@ fn one<'a>(
     };
     match &track.action {
         TrackAction::CopyAudio => copied,
+        TrackAction::EncodeAudio { extra: true, .. } => StitchTrack {
+            from: encoded.map_or(copied.from, TrackSource::Audio),
+            tags: tags::of_extra(stream, container),
+            dispositions: Some(Vec::new()),
+            ..copied
+        },
         TrackAction::EncodeAudio { .. } => StitchTrack {
             from: encoded.map_or(copied.from, TrackSource::Audio),
             tags: tags::of_encoded(stream, container),

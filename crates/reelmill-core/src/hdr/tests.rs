@@ -6,7 +6,7 @@ use crate::preset::Presets;
 
 fn preset(name: &str, set: &[&str]) -> VideoPreset {
     let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
-    Presets::built_in().unwrap().get(name, &set).unwrap().video
+    Presets::built_in().unwrap().get(name, &set).unwrap().video.unwrap()
 }
 
 fn source(hdr: Hdr) -> VideoInfo {

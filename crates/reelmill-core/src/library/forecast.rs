@@ -54,7 +54,7 @@ pub fn picture(facts: &Facts, preset: &Preset) -> Option<Estimate> {
     let video = facts.video.as_ref().filter(|_| !preset.remux)?;
     let size = scaled((video.width, video.height), preset);
     let fps = video.fps().unwrap_or(USUAL_FPS);
-    Some(rough(preset.video.encoder, size, fps, seconds(facts), 1))
+    Some(rough(preset.encoder()?, size, fps, seconds(facts), 1))
 }
 
 fn seconds(facts: &Facts) -> f64 {
@@ -79,13 +79,14 @@ pub fn forecast(size: u64, facts: &Facts, preset: &Preset, tried: Factors) -> Fo
 
 fn scaled((width, height): (u32, u32), preset: &Preset) -> (u32, u32) {
     let (w, h) = (f64::from(width.max(1)), f64::from(height.max(1)));
-    let factor = match (preset.video.width, preset.video.height) {
+    let Some(wanted) = &preset.video else { return (width, height) };
+    let factor = match (wanted.width, wanted.height) {
         (None, None) => 1.0,
         (Some(wide), None) => f64::from(wide) / w,
         (None, Some(high)) => f64::from(high) / h,
         (Some(wide), Some(high)) => return (wide, high),
     };
-    let factor = if preset.video.upscale { factor } else { factor.min(1.0) };
+    let factor = if wanted.upscale { factor } else { factor.min(1.0) };
     ((w * factor) as u32, (h * factor) as u32)
 }
 

@@ -62,7 +62,7 @@ pub(super) fn estimate(
     let (rate, bits) = experience(encode.encoder);
     let parallel = match cut {
         Cut::Chunks { chunks } => (chunks.len() as u32).min(limits.slots),
-        Cut::Whole { .. } | Cut::Metadata { .. } => 1,
+        Cut::Whole { .. } | Cut::Metadata { .. } | Cut::Absent | Cut::Still { .. } => 1,
     };
     let audio_bits: u64 = media.audio().filter_map(|(stream, _)| stream.bit_rate).sum();
     let bytes = (all * bits + audio_bits as f64 * duration) / 8.0;

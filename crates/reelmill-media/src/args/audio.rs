@@ -3,14 +3,32 @@
 use super::{Args, micros, quiet, source_input};
 use reelmill_core::media::AudioInfo;
 use reelmill_core::preset::AudioCodec;
+use reelmill_core::tracks::Loudness;
 use std::path::Path;
 
 /// How much later every time in the audio file is than in the output, in
 /// microseconds: NUT holds no negative times, and encoders begin with some.
 pub const AUDIO_LEAD_MICROS: i64 = 10_000_000;
 
+/// What brings a track to a loudness, found by measuring it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Correction {
+    /// What is wanted.
+    pub wanted: Loudness,
+    /// Integrated loudness of the source, LUFS.
+    pub integrated: f64,
+    /// True peak of the source, dBTP.
+    pub true_peak: f64,
+    /// Loudness range of the source, LU.
+    pub range: f64,
+    /// Gating threshold of the source, LUFS.
+    pub threshold: f64,
+    /// What a second pass must still add, LU.
+    pub offset: f64,
+}
+
 /// An audio track to encode.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AudioTrack {
     /// Stream index in the source.
     pub stream: u32,
@@ -22,6 +40,8 @@ pub struct AudioTrack {
     pub bit_rate: u32,
     /// Channels of the output.
     pub channels: u32,
+    /// How its loudness is corrected, if it is.
+    pub correction: Option<Correction>,
 }
 
 /// Encodes `tracks` into one file, in order, with times relative to
@@ -40,12 +60,7 @@ pub fn audio(source: &Path, start_micros: i64, tracks: &[AudioTrack], out: &Path
         args = args.option("-map", format!("0:{}", track.stream));
     }
     for (at, track) in tracks.iter().enumerate() {
-        args = args
-            .option(format!("-c:{at}"), encoder(track.codec))
-            .option(format!("-filter:{at}"), format_filter(track));
-        if track.bit_rate > 0 {
-            args = args.option(format!("-b:{at}"), track.bit_rate.to_string());
-        }
+        args = encoded(args, at, track);
     }
     let flac = tracks.iter().any(|track| track.codec == AudioCodec::Flac);
     let format = if flac {
@@ -54,6 +69,35 @@ pub fn audio(source: &Path, start_micros: i64, tracks: &[AudioTrack], out: &Path
         "-avoid_negative_ts disabled -f nut"
     };
     args.words("-map_metadata -1 -map_chapters -1").words(format).write(out)
+}
+
+/// Options that encode `track` as stream `at` of the output.
+pub(super) fn encoded(args: Args, at: usize, track: &AudioTrack) -> Args {
+    let args = args
+        .option(format!("-c:{at}"), encoder(track.codec))
+        .option(format!("-filter:{at}"), format_filter(track));
+    if track.bit_rate == 0 {
+        return args;
+    }
+    args.option(format!("-b:{at}"), track.bit_rate.to_string())
+}
+
+/// Measures how loud `track` is in the form that it will have; the figures are
+/// the last lines of the log.
+#[must_use]
+pub fn loudness(input: Args, stream: u32, track: Option<&AudioTrack>, wanted: Loudness) -> Args {
+    let shape =
+        track.map_or(String::new(), |track| format!("aformat=channel_layouts={},", layout(track)));
+    let Loudness { integrated, true_peak } = wanted;
+    Args::new()
+        .words("-nostdin -hide_banner -nostats -loglevel info -y")
+        .join(input)
+        .option("-map", format!("0:{stream}"))
+        .option(
+            "-filter:a",
+            format!("{shape}loudnorm=I={integrated}:TP={true_peak}:print_format=json"),
+        )
+        .words("-f null -")
 }
 
 fn encoder(codec: AudioCodec) -> &'static str {
@@ -66,10 +110,28 @@ fn encoder(codec: AudioCodec) -> &'static str {
     }
 }
 
-/// Brings the sound to a rate and channel layout that the codec has.
+/// Brings the sound to a rate and channel layout that the codec has, and to its
+/// loudness, which counts in that layout.
 fn format_filter(track: &AudioTrack) -> String {
     let rate = sample_rate(track.codec, track.info.sample_rate);
-    format!("aformat=sample_rates={rate}:channel_layouts={}", layout(track))
+    let layout = layout(track);
+    let shape = format!("aformat=sample_rates={rate}:channel_layouts={layout}");
+    match &track.correction {
+        None => shape,
+        Some(by) => format!(
+            "aformat=channel_layouts={layout},loudnorm=I={}:TP={}:LRA={}:measured_I={}:\
+             measured_TP={}:measured_LRA={}:measured_thresh={}:offset={}:linear=true,{shape}",
+            by.wanted.integrated,
+            by.wanted.true_peak,
+            // The whole range is kept, as far as the filter can.
+            by.range.ceil().clamp(7.0, 20.0),
+            by.integrated,
+            by.true_peak,
+            by.range,
+            by.threshold,
+            by.offset,
+        ),
+    }
 }
 
 /// The rate itself where the codec has it, else the next higher one.

@@ -123,7 +123,7 @@ fn setting() -> impl Strategy<Value = String> {
 }
 
 fn encode(preset: &Preset, colour: &str) -> VideoEncode {
-    let video = &preset.video;
+    let video = preset.video.as_ref().unwrap();
     VideoEncode {
         encoder: video.encoder,
         crf: video.crf,
@@ -190,6 +190,7 @@ proptest! {
             codec: preset.audio.codec,
             bit_rate: preset.audio.bitrate_per_channel,
             channels: 2,
+            correction: None,
         };
         let found = read(audio(&source, 0, &[track], &out).as_slice());
         prop_assert_eq!(&found.inputs, &[url(&source)]);
@@ -200,9 +201,10 @@ proptest! {
 
 fn encode_of(encoder: VideoEncoder) -> VideoEncode {
     let mut preset = PRESETS.get("h264", &[]).unwrap();
-    preset.video.encoder = encoder;
-    preset.video.speed = encoder.speeds().first().map(|speed| (*speed).to_owned());
-    preset.video.crf = encoder.crf_range().map(|range| range.2);
+    let video = preset.video.as_mut().unwrap();
+    video.encoder = encoder;
+    video.speed = encoder.speeds().first().map(|speed| (*speed).to_owned());
+    video.crf = encoder.crf_range().map(|range| range.2);
     encode(&preset, "bt709")
 }
 

@@ -193,7 +193,8 @@ fn format(args: Args, container: Container, base: TimeBase) -> Args {
             "-default_mode passthrough -avoid_negative_ts disabled -fflags +bitexact -f matroska",
         ),
         Container::Webm => args.words("-avoid_negative_ts disabled -fflags +bitexact -f webm"),
-        Container::Mp4 | Container::Mov => {
+        // Sound alone has a command of its own.
+        _ => {
             let scale = timescale(base).to_string();
             args.words("-movflags +faststart")
                 .option("-video_track_timescale", &scale)

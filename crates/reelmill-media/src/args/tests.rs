@@ -125,6 +125,7 @@ fn audio_is_brought_to_what_the_codec_has() {
         codec,
         bit_rate: if codec == AudioCodec::Flac { 0 } else { 64_000 * channels },
         channels,
+        correction: None,
     };
     let tracks = [
         track(AudioCodec::Opus, 44_100, 6, Some("5.1(side)")),

@@ -1,5 +1,8 @@
 //! The lists that stand before every input: containers, decoders, sizes.
 
+use crate::args::Args;
+use crate::still::StillFormat;
+
 /// Containers of moving pictures and sound that may be opened.
 ///
 /// The list is what stops a playlist (HLS, DASH, ffconcat, SDP…) that is named
@@ -41,6 +44,17 @@ const STREAMS: &str = "200";
 #[must_use]
 pub fn input_guard() -> &'static [&'static str] {
     if left_out() { OPEN } else { GUARD }
+}
+
+/// With the options that go before the `-i` of a still picture: it is opened as
+/// what its first bytes say, and as nothing else.
+pub(crate) fn still_guard(args: Args, format: StillFormat) -> Args {
+    args.words("-protocol_whitelist file")
+        .option("-format_whitelist", format.demuxer())
+        .option("-codec_whitelist", DECODERS)
+        .option("-max_pixels", PIXELS)
+        .option("-max_streams", STREAMS)
+        .option("-f", format.demuxer())
 }
 
 const GUARD: &[&str] = &[

@@ -7,24 +7,29 @@ use reelmill_core::container::Container;
 use reelmill_core::error::Failure;
 use reelmill_core::media::Stream;
 use reelmill_core::tracks::TrackAction;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 /// A picture taken out of the source.
 #[derive(Debug, Clone)]
-pub(super) struct Cover {
+pub(crate) struct Cover {
     /// Its stream in the source.
-    pub stream: u32,
+    pub(crate) stream: u32,
     /// The picture's file.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     name: String,
     mime: &'static str,
 }
 
 impl Cover {
     /// The tags of the attachment.
-    pub(super) fn tags(&self) -> Metadata {
+    pub(crate) fn tags(&self) -> Metadata {
         vec![("mimetype".into(), self.mime.into()), ("filename".into(), self.name.clone())]
+    }
+
+    /// Its media type.
+    pub(crate) fn mime(&self) -> &'static str {
+        self.mime
     }
 }
 
@@ -54,23 +59,26 @@ pub(super) async fn extract(
     for track in kept {
         let found = assembly.media.streams.iter().find(|stream| stream.index == track.stream);
         if let Some(stream) = found {
-            covers.push(extract_one(tools, assembly, stream, covers.len(), cancel).await?);
+            let place = (assembly.source, assembly.scratch);
+            covers.push(cover_file(tools, place, stream, covers.len(), cancel).await?);
         }
     }
     Ok(covers)
 }
 
-async fn extract_one(
+/// Writes cover art of the source, the first of the two paths, to a file in the
+/// folder that is the second.
+pub(crate) async fn cover_file(
     tools: &Tools,
-    assembly: Assembly<'_>,
+    (source, scratch): (&Path, &Path),
     stream: &Stream,
     number: usize,
     cancel: &CancellationToken,
 ) -> Result<Cover, Failure> {
     let (extension, mime) = file_type(&stream.codec);
-    let path = assembly.scratch.join(format!("cover{number}.{extension}"));
+    let path = scratch.join(format!("cover{number}.{extension}"));
     let args = quiet()
-        .join(source_input(assembly.source))
+        .join(source_input(source))
         .option("-map", format!("0:{}", stream.index))
         .words("-c copy -frames:v 1 -f image2 -update 1")
         .write(&path);

@@ -45,6 +45,67 @@ pub(super) fn of_encoded(stream: &Stream, container: Container) -> Metadata {
         .collect()
 }
 
+/// The tags of a track of an output of sound alone; `extra` for one that stands
+/// beside another form of it.
+pub(crate) fn of_track(stream: &Stream, container: Container, extra: bool) -> Metadata {
+    let mut tags = of_encoded(stream, container);
+    tags.retain(|(key, value)| !value.is_empty() || key == "encoder");
+    if extra {
+        retitle(&mut tags);
+    }
+    tags
+}
+
+/// The tags of a track of a film that stands beside another form of it.
+pub(super) fn of_extra(stream: &Stream, container: Container) -> Metadata {
+    let mut tags = of_encoded(stream, container);
+    retitle(&mut tags);
+    tags
+}
+
+/// What the track beside another form of it is called.
+pub(crate) const EXTRA_TITLE: &str = "Stereo";
+
+/// Calls a track that stands beside another form of it by another title.
+fn retitle(tags: &mut Metadata) {
+    tags.retain(|(key, _)| key != "title" && key != "handler_name");
+    tags.push(("title".into(), EXTRA_TITLE.into()));
+    tags.push(("handler_name".into(), EXTRA_TITLE.into()));
+}
+
+/// The tags of a file of sound alone: those of the source, and those of `track`
+/// where they have no place of their own.
+pub(crate) fn of_sound(
+    media: &MediaInfo,
+    track: Option<&Stream>,
+    container: Container,
+) -> Metadata {
+    let gone = |key: &str| {
+        is_coding(key)
+            || QUICKTIME.contains(&key)
+            || FORMAT.contains(&key)
+            || SOUND_CODING.contains(&key)
+    };
+    let mut tags = media.tags.clone();
+    for (key, value) in track.iter().flat_map(|track| &track.tags) {
+        tags.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    let undetermined = |key: &str, value: &str| {
+        key == "language" && (value == "und" || container == Container::M4a)
+    };
+    tags.retain(|key, value| !gone(key) && !value.is_empty() && !undetermined(key, value));
+    tags.into_iter().collect()
+}
+
+/// Tags that tell how the source's sound is coded, or where it is cut.
+const SOUND_CODING: &[&str] = &[
+    "itunsmpb",
+    "tlen",
+    "encoded_by",
+    "metadata_block_picture",
+    "waveformatextensible_channel_mask",
+];
+
 /// The tags of a copied stream that must be removed, since FFmpeg copies all.
 pub(super) fn stale(stream: &Stream, container: Container) -> Metadata {
     let quicktime = matches!(container, Container::Mp4 | Container::Mov);
@@ -72,7 +133,8 @@ pub(super) fn made_here(container: Container) -> Option<(String, String)> {
     let key = match container {
         Container::Mp4 => "encoding_tool",
         Container::Mkv | Container::Webm => "REELMILL",
-        Container::Mov => return None,
+        // Sound and pictures alone do not come this way.
+        _ => return None,
     };
     Some((key.to_owned(), mark()))
 }

@@ -2,7 +2,7 @@
 
 use super::Measured;
 use crate::args::output_colour;
-use crate::stitch::dispositions;
+use crate::stitch::{EXTRA_TITLE, dispositions};
 use reelmill_core::check::{self, Check};
 use reelmill_core::container::{Container, SubtitleFate};
 use reelmill_core::media::{Chapter, MediaInfo, Stream, StreamKind, VideoInfo};
@@ -123,8 +123,13 @@ fn expected(container: Container, track: &TrackPlan, stream: &Stream) -> Facts {
         },
         _ => Some(stream.codec.as_str()),
     };
+    let codec = codec.map(str::to_owned);
+    if let TrackAction::EncodeAudio { extra: true, .. } = track.action {
+        let title = Some(EXTRA_TITLE.to_owned());
+        return Facts { codec, title, flags: Vec::new(), ..facts(container, stream) };
+    }
     let title = stream.title().map(str::to_owned);
-    Facts { codec: codec.map(str::to_owned), title, ..facts(container, stream) }
+    Facts { codec, title, ..facts(container, stream) }
 }
 
 /// What a container says of a track: MP4 knows languages by three letters, has

@@ -142,7 +142,7 @@ impl Conversion {
                 digests.push(file.extradata);
                 whole_pts = file.pts;
             }
-            Cut::Metadata { .. } => panic!("nothing is encoded"),
+            Cut::Metadata { .. } | Cut::Absent | Cut::Still { .. } => panic!("nothing is encoded"),
         }
         (self.parts, self.digests, self.whole_pts) = (parts, digests, whole_pts);
         Ok(())

@@ -146,7 +146,10 @@ pub(super) fn fields(job: &Job) -> Value {
     let engine = dispatch.and_then(|d| d.engine.clone()).or(inside.then(|| "reelmill".to_owned()));
     let output = dispatch.and_then(|d| d.output_url.clone());
     let own = || job.output.as_ref().map(|_| format!("/api/v1/jobs/{}/output", job.id));
-    let codec = || job.request.preset.codec().to_string();
+    let codec = || match job.request.encoder() {
+        Some(encoder) => encoder.codec().to_owned(),
+        None => job.request.preset.audio.codec.codec().to_owned(),
+    };
     let failure = job.failure.as_ref().map(|failure| failure.message.clone());
     let mut all = json!({
         "job_id": job.id,

@@ -14,7 +14,7 @@ use crate::coordinator::{Coordinator, JobView, Submission};
 use crate::exit::{Ending, Exit};
 use crate::worker::Worker;
 use crate::{farm, paths};
-use reelmill_core::container::Container;
+use reelmill_core::container::{Container, OutputKind};
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::job::{Job, JobState, Source};
 use reelmill_core::lease::LeaseTerms;
@@ -111,8 +111,8 @@ impl One<'_> {
         let preset = resolve(&self.args.encode, container)?;
         // The trial of the encoder needs as long as the probe; let them share the wait.
         let (media, encoders) = tokio::join!(
-            check_input(self.tools, self.input, &self.stop.now),
-            farm::proven_one(self.tools, preset.encoder(), &self.stop.now),
+            check_input(self.tools, self.input, preset.format, &self.stop.now),
+            farm::proven_one(self.tools, preset.encoder_for(preset.format), &self.stop.now),
         );
         let media = media?;
         check_output(self.input, &output, self.overwrite)?;
@@ -145,7 +145,7 @@ impl One<'_> {
                 let message = format!("'.{extension}' is not an output format");
                 return Err(Ending::usage(
                     Failure::permanent(message)
-                        .advise("use mkv, mp4, webm or mov, or give --format"),
+                        .advise(format!("use {}, or give --format", Container::names())),
                 ));
             }
             return Ok((self.args.encode.format.or(named), given.to_owned()));
@@ -182,7 +182,7 @@ impl One<'_> {
         let own = farm::own_worker(coordinator.store().as_ref(), 0).await?;
         coordinator.recover(&[own]).await?;
         let job = self.submit(&coordinator, (place, staged), container).await?;
-        if let Some(encoder) = job.request.preset.encoder()
+        if let Some(encoder) = job.request.encoder()
             && encoders.is_empty()
             && !self.stop.drain.is_cancelled()
         {
@@ -326,13 +326,7 @@ pub(super) fn resolve(encode: &EncodeArgs, container: Option<Container>) -> Resu
     let presets = farm::presets().map_err(Ending::usage)?;
     let mut preset = presets.get(&encode.preset, &encode.overrides()).map_err(Ending::usage)?;
     preset.format = container.or(encode.format).unwrap_or(preset.format);
-    let codec = preset.codec();
-    if !preset.format.holds_video(codec) {
-        let message = format!("{} cannot hold {codec} video", preset.format);
-        return Err(Ending::usage(
-            Failure::permanent(message).advise("choose another format or preset"),
-        ));
-    }
+    preset.fits(preset.format).map_err(Ending::usage)?;
     Ok(preset)
 }
 
@@ -340,19 +334,31 @@ pub(super) fn resolve(encode: &EncodeArgs, container: Option<Container>) -> Resu
 pub(super) async fn check_input(
     tools: &Tools,
     input: &Path,
+    container: Container,
     cancel: &CancellationToken,
 ) -> Result<MediaInfo, Ending> {
     let media = probe(tools, input, cancel).await.map_err(|failure| match failure.class {
         FailureClass::Cancelled => Ending::from(failure),
         _ => Ending::input(failure),
     })?;
-    if media.video().is_none() {
-        let what =
-            if media.audio().next().is_some() { "sound but no picture" } else { "no picture" };
-        let message = format!("{} has {what}", input.display());
-        return Err(Ending::input(Failure::input(message).advise("choose a file with video")));
-    }
-    Ok(media)
+    let (sound, picture) = (media.audio().next().is_some(), media.video().is_some());
+    let (what, advice) = match (container.kind(), picture, sound) {
+        (OutputKind::Film, true, _) if media.is_still() => {
+            ("a still picture only", "choose a format for pictures: webp, avif, jpg or png")
+        }
+        (OutputKind::Film | OutputKind::Picture, true, _) | (OutputKind::Sound, _, true) => {
+            return Ok(media);
+        }
+        (OutputKind::Picture, false, _) => ("no picture", "choose a picture"),
+        (OutputKind::Film, false, true) => (
+            "sound but no picture",
+            "choose a preset for sound alone, such as aac or opus (see 'reelmill presets')",
+        ),
+        (OutputKind::Film, false, false) => ("no picture", "choose a file with video"),
+        (OutputKind::Sound, _, false) => ("no sound", "choose a file with sound"),
+    };
+    let message = format!("{} has {what}", input.display());
+    Err(Ending::input(Failure::input(message).advise(advice)))
 }
 
 fn outcome(view: JobView, input: &Path) -> Result<Job, Ending> {

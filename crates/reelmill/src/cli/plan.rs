@@ -5,9 +5,8 @@ use super::convert::{check_input, resolve};
 use super::out;
 use crate::exit::{Ending, Exit};
 use crate::farm;
-use crate::worker::analyse;
+use crate::worker::{analyse, no_index};
 use reelmill_core::hdr::HdrKept;
-use reelmill_core::packets::Uncuttable;
 use reelmill_core::plan::{Cut, Plan, PlanLimits, SourceFacts, VideoPlan, plan};
 use reelmill_core::tracks::TrackAction;
 use tokio_util::sync::CancellationToken;
@@ -17,9 +16,9 @@ pub(crate) async fn run(args: PlanArgs, common: &Common) -> Result<Exit, Ending>
     let preset = resolve(&args.encode, None)?;
     let tools = common.tools().await?;
     let cancel = CancellationToken::new();
-    check_input(&tools, &args.input, &cancel).await?;
+    check_input(&tools, &args.input, preset.format, &cancel).await?;
     let (media, index, skeleton) =
-        analyse(&tools, &args.input, preset.remux.then_some(Uncuttable::Empty), &cancel).await?;
+        analyse(&tools, &args.input, no_index(&preset, preset.format), &cancel).await?;
     let slots = args.encode.workers.unwrap_or_else(farm::cores);
     let limits = PlanLimits {
         slots,
@@ -73,6 +72,12 @@ fn tell(plan: &Plan) -> Vec<String> {
 
 fn tell_picture(video: &VideoPlan) -> String {
     let Some(encode) = &video.encode else {
+        if video.is_absent() {
+            return "picture   none: sound alone".to_owned();
+        }
+        if let Cut::Still { image } = video.cut {
+            return format!("picture   stream {}: quality {}", video.stream, image.quality);
+        }
         return format!("picture   stream {}: hevc as it is, nothing is encoded", video.stream);
     };
     format!(
@@ -111,7 +116,7 @@ fn tell_cut(plan: &Plan) -> Vec<String> {
     let base = plan.video.time_base;
     match &plan.video.cut {
         Cut::Whole { reason, .. } => vec![format!("chunks    none, in one piece: {reason}")],
-        Cut::Metadata { .. } => Vec::new(),
+        Cut::Metadata { .. } | Cut::Absent | Cut::Still { .. } => Vec::new(),
         Cut::Chunks { chunks } => {
             let frames: usize = chunks.iter().map(|chunk| chunk.pts.len()).sum();
             let mut lines = vec![format!("chunks    {} of {frames} frames in all", chunks.len())];
@@ -131,10 +136,13 @@ fn tell_cut(plan: &Plan) -> Vec<String> {
 fn tell_action(action: &TrackAction) -> String {
     match action {
         TrackAction::CopyAudio => "audio, as it is".into(),
-        TrackAction::EncodeAudio { codec, bit_rate, channels } => {
+        TrackAction::EncodeAudio { codec, bit_rate, channels, loudness, extra } => {
             let rate =
                 if *bit_rate > 0 { format!(", {} kb/s", bit_rate / 1000) } else { String::new() };
-            format!("audio to {}{rate}, {channels} channels", codec.codec())
+            let loud = loudness
+                .map_or(String::new(), |loud| format!(", brought to {} LUFS", loud.integrated));
+            let what = if *extra { "added: audio" } else { "audio" };
+            format!("{what} to {}{rate}, {channels} channels{loud}", codec.codec())
         }
         TrackAction::Subtitle { fate } => match fate {
             reelmill_core::container::SubtitleFate::Copy => "subtitles, as they are".into(),

@@ -282,7 +282,7 @@ impl Coordinator {
     /// Lets a second worker try a task that takes long where it is.
     async fn double(&self, ask: &Ask, task: TaskId) -> Result<Option<Assignment>, Failure> {
         let Some(job) = self.job(task.job).await? else { return Ok(None) };
-        let encoder = job.request.preset.encoder();
+        let encoder = job.request.encoder();
         let build = encoder.and_then(|encoder| ask.facts.fingerprint(encoder));
         if build.is_none() || job.encoder_pin.as_deref() != build {
             return Ok(None);

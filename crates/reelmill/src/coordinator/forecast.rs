@@ -67,7 +67,7 @@ impl Film {
             let part = f64::from(wanted) / f64::from(from.max(1));
             ((f64::from(width) * part) as u32, (f64::from(height) * part) as u32)
         };
-        let video = &request.preset.video;
+        let Some(video) = &request.preset.video else { return self.size };
         match (video.width, video.height) {
             (Some(wanted), _) if wanted < width => shrunk(wanted, width),
             (None, Some(wanted)) if wanted < height => shrunk(wanted, height),
@@ -118,7 +118,7 @@ impl Coordinator {
         owner: Option<&str>,
         priority: u8,
     ) -> Result<Forecast, Failure> {
-        let encoder = request.preset.encoder();
+        let encoder = request.encoder();
         let size = film.output_size(request);
         let fps = film.fps.unwrap_or(USUAL_FPS);
         let all = f64::from(size.0) * f64::from(size.1) * fps * film.seconds;

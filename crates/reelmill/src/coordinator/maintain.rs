@@ -175,7 +175,7 @@ impl Coordinator {
         let silence = self.settings.terms.length.max(30_000_000).saturating_mul(3);
         let now = clock::now();
         for job in pinned {
-            let Some(encoder) = job.request.preset.encoder() else { continue };
+            let Some(encoder) = job.request.encoder() else { continue };
             let builds = || {
                 let alive = workers.iter().filter(|worker| worker.state != WorkerState::Gone);
                 alive.filter_map(|worker| worker.facts.fingerprint(encoder))

@@ -56,8 +56,7 @@ impl Coordinator {
 
     /// What the farm can offer a job that is planned now.
     async fn limits(&self, job: &Job) -> Result<PlanLimits, Failure> {
-        let encoder = job.request.preset.encoder();
-        let slots = encoder.map_or(0, |encoder| self.fleet.slots_for(encoder));
+        let slots = job.request.encoder().map_or(1, |encoder| self.fleet.slots_for(encoder));
         let ready = self.store.tasks_ready(clock::now(), LOOK_AHEAD).await?;
         let others = |task: &&Candidate| {
             task.task.job != job.id && !task.kind.is_house_work() && task.priority >= job.priority

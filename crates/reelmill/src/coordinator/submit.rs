@@ -178,11 +178,7 @@ impl Coordinator {
     pub(crate) fn request(&self, submission: &Submission) -> Result<Request, Failure> {
         let preset = self.settings.presets.get(&submission.preset, &submission.overrides)?;
         let container = submission.container.unwrap_or(preset.format);
-        let codec = preset.codec();
-        if !container.holds_video(codec) {
-            let message = format!("{container} cannot hold {codec} video");
-            return Err(Failure::permanent(message).advise("choose another format or preset"));
-        }
+        preset.fits(container)?;
         if submission.chunk_seconds.is_some_and(|s| !(0.2..=3600.0).contains(&s)) {
             return Err(Failure::permanent("chunk seconds must lie between 0.2 and 3600"));
         }

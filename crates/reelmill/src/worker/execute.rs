@@ -3,15 +3,20 @@
 use super::run::{Meter, Worker};
 use crate::files;
 use crate::task_source::{Assignment, FinishOrder, Order, Part, Report};
+use reelmill_core::check::Verdict;
+use reelmill_core::container::{Container, OutputKind};
 use reelmill_core::dolby::{DolbyKept, MetadataOnly};
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::job::Request;
 use reelmill_core::media::MediaInfo;
 use reelmill_core::packets::Uncuttable;
 use reelmill_core::plan::{Cut, PlanLimits, SourceFacts, plan};
+use reelmill_core::preset::{ImagePreset, Preset};
 use reelmill_core::task::{Encoded, Finished, TaskResult, Work};
 use reelmill_media::encode::{EncodedFile, Source, VideoJob, encode_chunk, encode_video};
 use reelmill_media::hdr::remux::DolbyRemux;
+use reelmill_media::sound::{self, SoundJob};
+use reelmill_media::still::{self, StillJob};
 use reelmill_media::stitch::{Assembly, Parts, stitch};
 use reelmill_media::verify::{expect, verify};
 use reelmill_media::{audio, layout, packets, probe};
@@ -154,8 +159,13 @@ impl Attempt<'_> {
 
     async fn finish(&self, order: &FinishOrder) -> Result<Report, Failure> {
         let source = self.whole_source().await?;
-        if let Cut::Metadata { how, kept } = &order.plan.video.cut {
-            return self.convert_metadata(order, &source, (*how, *kept)).await;
+        match &order.plan.video.cut {
+            Cut::Metadata { how, kept } => {
+                return self.convert_metadata(order, &source, (*how, *kept)).await;
+            }
+            Cut::Absent => return self.make_sound(order, &source).await,
+            Cut::Still { image } => return self.make_still(order, &source, *image).await,
+            Cut::Chunks { .. } | Cut::Whole { .. } => {}
         }
         let mut video = Vec::with_capacity(order.video.len());
         for part in &order.video {
@@ -165,14 +175,12 @@ impl Attempt<'_> {
             Some(part) => Some(self.piece(part).await?),
             None => None,
         };
-        let staged = order.stage_path.as_ref().map(PathBuf::from);
-        let name = format!("output.{}", order.plan.container);
-        let out = staged.clone().unwrap_or_else(|| self.scratch.join(name));
+        let out = self.out(order);
         let made = self.stitch_and_verify(order, &source, (&video, audio.as_deref()), &out).await;
         match made {
             Ok(finished) => Ok(Report::Done { result: TaskResult::Finished(finished) }),
             Err(failure) => {
-                if staged.is_some() {
+                if order.stage_path.is_some() {
                     let _ = tokio::fs::remove_file(&out).await;
                 }
                 Err(failure)
@@ -187,19 +195,63 @@ impl Attempt<'_> {
         source: &Path,
         (how, kept): (MetadataOnly, DolbyKept),
     ) -> Result<Report, Failure> {
-        let staged = order.stage_path.as_ref().map(PathBuf::from);
-        let out = staged.clone().unwrap_or_else(|| self.scratch.join("output.mkv"));
+        let out = self.out(order);
         let job = DolbyRemux { source, scratch: self.scratch, out: &out, how, kept };
         let made = self.ticking(Box::pin(job.run(&self.worker.tools, self.cancel))).await;
+        self.judged(order, &out, made).await
+    }
+
+    /// The whole conversion, when the output is sound alone.
+    async fn make_sound(&self, order: &FinishOrder, source: &Path) -> Result<Report, Failure> {
+        let out = self.out(order);
+        let (plan, media) = (&order.plan, &order.media);
+        let job = SoundJob { plan, media, source, scratch: self.scratch, out: &out };
+        let told = |_| self.meter.tick();
+        let making = sound::make(&self.worker.tools, job, &told, self.cancel);
+        let made = self.ticking(Box::pin(making)).await;
+        self.judged(order, &out, made).await
+    }
+
+    /// The whole conversion of a still picture.
+    async fn make_still(
+        &self,
+        order: &FinishOrder,
+        source: &Path,
+        image: ImagePreset,
+    ) -> Result<Report, Failure> {
+        let out = self.out(order);
+        let (media, container) = (&order.media, order.plan.container);
+        let job = StillJob { media, source, container, image, out: &out };
+        let making = still::make(&self.worker.tools, job, self.cancel);
+        let made = self.ticking(Box::pin(making)).await;
+        self.judged(order, &out, made).await
+    }
+
+    /// Where the output is put together.
+    fn out(&self, order: &FinishOrder) -> PathBuf {
+        let name = || self.scratch.join(format!("output.{}", order.plan.container));
+        order.stage_path.as_ref().map_or_else(name, PathBuf::from)
+    }
+
+    /// The report on an output that was made in one go; what is not good is
+    /// removed.
+    async fn judged(
+        &self,
+        order: &FinishOrder,
+        out: &Path,
+        made: Result<Verdict, Failure>,
+    ) -> Result<Report, Failure> {
         let sealed = match made {
-            Ok(verdict) if verdict.passed() => self.seal(&out, staged.is_some(), verdict).await,
+            Ok(verdict) if verdict.passed() => {
+                self.seal(out, order.stage_path.is_some(), verdict).await
+            }
             Ok(verdict) => Err(refused(&verdict)),
             Err(failure) => Err(failure),
         };
         match sealed {
             Ok(finished) => Ok(Report::Done { result: TaskResult::Finished(finished) }),
             Err(failure) => {
-                let _ = tokio::fs::remove_file(&out).await;
+                let _ = tokio::fs::remove_file(out).await;
                 Err(failure)
             }
         }
@@ -257,12 +309,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn seal(
-        &self,
-        out: &Path,
-        stays: bool,
-        verdict: reelmill_core::check::Verdict,
-    ) -> Result<Finished, Failure> {
+    async fn seal(&self, out: &Path, stays: bool, verdict: Verdict) -> Result<Finished, Failure> {
         let fail = |e: std::io::Error| Failure::io(format!("write {}", out.display()), &e);
         if stays {
             files::sync(out).await.map_err(fail)?;
@@ -278,7 +325,13 @@ impl Attempt<'_> {
 
 /// Why the packets need no index: they cannot be cut, or will not be.
 fn uncuttable(request: &Request) -> Option<Uncuttable> {
-    request.uncuttable.clone().or_else(|| request.preset.remux.then_some(Uncuttable::Empty))
+    request.uncuttable.clone().or_else(|| no_index(&request.preset, request.container))
+}
+
+/// Why the packets of the picture need no index: nothing of it is encoded.
+pub(crate) fn no_index(preset: &Preset, container: Container) -> Option<Uncuttable> {
+    let encoded = !preset.remux && container.kind() == OutputKind::Film;
+    (!encoded).then_some(Uncuttable::Empty)
 }
 
 fn source<'a>(path: &'a Path, media: &'a MediaInfo, partial: bool) -> Source<'a> {
@@ -288,7 +341,7 @@ fn source<'a>(path: &'a Path, media: &'a MediaInfo, partial: bool) -> Source<'a>
     Source { path, start_micros: media.start_micros, codec, pixel_format, partial }
 }
 
-fn refused(verdict: &reelmill_core::check::Verdict) -> Failure {
+fn refused(verdict: &Verdict) -> Failure {
     Failure::permanent(format!("the output was refused: {}", verdict.complaint()))
         .advise("nothing was published; please report this with the source's details")
 }

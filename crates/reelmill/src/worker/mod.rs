@@ -11,6 +11,6 @@ mod scratch;
 
 pub(crate) use depot_http::HttpDepot;
 pub(crate) use depot_local::LocalDepot;
-pub(crate) use execute::analyse;
+pub(crate) use execute::{analyse, no_index};
 pub(crate) use run::{Slot, Worker};
 pub(crate) use scratch::Scratch;

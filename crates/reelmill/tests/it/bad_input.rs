@@ -78,7 +78,7 @@ fn sound_alone() {
     let place = Place::new();
     let sound = place.path("sound.m4a");
     ffmpeg(&["-f", "lavfi", "-i", "sine=duration=2", "-c:a", "aac"], &sound);
-    refused(&place, &sound, 3, &["sound.m4a", "no picture"]);
+    refused(&place, &sound, 3, &["sound.m4a", "no picture", "preset for sound alone"]);
 }
 
 #[test]

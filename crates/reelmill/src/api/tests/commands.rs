@@ -39,7 +39,7 @@ async fn submitting_fetching_and_the_rest_end_with_their_exit_codes() {
     let filter = reelmill_store::JobFilter { limit: 9, ..Default::default() };
     let job = farm.coordinator.jobs(&filter).await.unwrap().pop().unwrap();
     assert_eq!((job.name.as_str(), job.labels["a"].as_str()), ("film.avi", "b"));
-    assert_eq!(job.request.preset.video.crf, Some(30.0));
+    assert_eq!(job.request.preset.video.as_ref().unwrap().crf, Some(30.0));
     let id = job.id.to_string();
     let fetch: FetchArgs = parse(&[&id, "-o", text(farm.folder.path())]);
     assert_eq!(commands::fetch(fetch, here.clone()).await, 1, "it has no output yet");

@@ -1,0 +1,110 @@
+//! Converts still pictures, and short animations among them, and proves the
+//! result: the right way up, with colour profile and transparency.
+
+mod check;
+mod command;
+mod exif;
+mod format;
+mod metadata;
+
+pub(crate) use format::{HEAD, StillFormat};
+
+use crate::args::Args;
+use crate::encode::{refuse_read_error, remove};
+use crate::listing::list;
+use crate::probe::still_guard;
+use crate::tools::Tools;
+use command::Look;
+use metadata::Carried;
+use reelmill_core::check::Verdict;
+use reelmill_core::container::Container;
+use reelmill_core::error::Failure;
+use reelmill_core::media::MediaInfo;
+use reelmill_core::preset::ImagePreset;
+use std::path::Path;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Longest that one step may take: AV1 on the largest picture, on a slow machine.
+const LIMIT: Duration = Duration::from_secs(1800);
+
+/// A picture to convert.
+#[derive(Debug, Clone, Copy)]
+pub struct StillJob<'a> {
+    /// What the probe found in the source.
+    pub media: &'a MediaInfo,
+    /// The source.
+    pub source: &'a Path,
+    /// Format of the output.
+    pub container: Container,
+    /// How to encode.
+    pub image: ImagePreset,
+    /// The output.
+    pub out: &'a Path,
+}
+
+/// Converts the picture and checks it. A verdict that does not pass is an
+/// answer, not an error.
+///
+/// # Errors
+/// When the source cannot be read, is damaged, or has what the output's format
+/// cannot hold: an animation, transparency, a colour profile.
+pub async fn make(
+    tools: &Tools,
+    job: StillJob<'_>,
+    cancel: &CancellationToken,
+) -> Result<Verdict, Failure> {
+    remove(job.out).await?;
+    let source = format::read(job.source).await?;
+    let carried = Carried::of(&source.bytes, source.format)?;
+    let (_, info) = job.media.video().ok_or_else(|| Failure::input("there is no picture"))?;
+    let input = command::input(job.source, source.format);
+    let frames = if source.format.may_move() {
+        let input = still_guard(Args::new(), source.format).open(job.source);
+        list(tools, input, "v", cancel).await?.only().map_or(0, |only| only.packets.len())
+    } else {
+        1
+    };
+    let transparent = command::has_alpha(&info.pixel_format)
+        && is_transparent(tools, command::alpha(input.clone()), cancel).await?;
+    let look = Look {
+        orientation: carried.orientation,
+        animated: frames > 1,
+        transparent,
+        deep: command::is_deep(&info.pixel_format),
+    };
+    possible(job.container, look, &carried)?;
+    let encode = command::encode(input, job.container, job.image, look, job.out);
+    let output = tools.ffmpeg(encode).limit(LIMIT).run(cancel).await?;
+    refuse_read_error(&output)?;
+    if let Some(line) = output.stderr.first() {
+        let message = format!("the picture is damaged: {}", crate::process::plain(line));
+        return Err(Failure::input(message).advise("check that it looks right, or save it again"));
+    }
+    carried.put(job.out, job.container).await?;
+    check::verdict(tools, job, (source.format, look, &carried, frames), cancel).await
+}
+
+/// Whether the format can hold what the picture has.
+fn possible(container: Container, look: Look, carried: &Carried) -> Result<(), Failure> {
+    let (what, instead) = match container {
+        Container::Webp => return Ok(()),
+        _ if look.animated => ("is animated", "webp"),
+        Container::Jpeg if look.transparent => ("has transparency", "webp or png"),
+        Container::Avif if look.transparent => ("has transparency", "webp or png"),
+        Container::Avif if carried.has_profile() => ("has a colour profile", "webp, jpg or png"),
+        _ => return Ok(()),
+    };
+    let message = format!("the picture {what}, which reelmill cannot put into {container}");
+    Err(Failure::input(message).advise(format!("choose {instead}")))
+}
+
+/// Whether any pixel is not wholly opaque.
+async fn is_transparent(
+    tools: &Tools,
+    args: Args,
+    cancel: &CancellationToken,
+) -> Result<bool, Failure> {
+    let output = tools.ffmpeg(args).limit(LIMIT).run(cancel).await?;
+    Ok(output.stdout.iter().any(|alpha| *alpha != 255))
+}
