@@ -18,7 +18,7 @@ pub(super) async fn checks(
     out: &Path,
     cancel: &CancellationToken,
 ) -> Result<Vec<Check>, Failure> {
-    let hdr = &measured.assembly.encode.hdr;
+    let hdr = &measured.promised.assembly.encode.hdr;
     let Some((_, video)) = measured.media.video() else { return Ok(Vec::new()) };
     let mut checks = fixed(hdr, video);
     if hdr.per_frame() {
@@ -53,7 +53,7 @@ async fn per_frame(
     out: &Path,
     cancel: &CancellationToken,
 ) -> Result<Vec<Check>, Failure> {
-    let assembly = measured.assembly;
+    let assembly = measured.promised.assembly;
     let video = &assembly.plan.video;
     let origin = Origin {
         path: assembly.source,
@@ -114,7 +114,7 @@ fn record(hdr: &HdrKept, found: Option<Record>) -> Check {
 impl Measured<'_> {
     /// Times at which the output's frames were decoded, source ticks.
     fn seen_at(&self) -> Vec<i64> {
-        self.planned.clone()
+        self.promised.planned.clone()
     }
 
     async fn record(

@@ -32,11 +32,11 @@ pub(super) async fn spans(
     measured: &Measured<'_>,
     cancel: &CancellationToken,
 ) -> Result<BTreeMap<u32, Span>, Failure> {
-    let tracks = measured.assembly.plan.tracks.iter();
+    let tracks = measured.promised.assembly.plan.tracks.iter();
     let encoded = |track: &&TrackPlan| matches!(track.action, TrackAction::EncodeAudio { .. });
     let mut spans = BTreeMap::new();
     for track in tracks.filter(encoded) {
-        let stream = measured.source.streams.get(&track.stream);
+        let stream = measured.promised.source.streams.get(&track.stream);
         if let Some(span) = stream.and_then(Listed::span) {
             spans.insert(track.stream, span);
         }
@@ -72,7 +72,8 @@ async fn decoded(
     (before, after): (Args, Args),
     cancel: &CancellationToken,
 ) -> Result<BTreeMap<usize, Span>, Failure> {
-    let mut args = quiet().arg("-copyts").join(before).join(source_input(measured.assembly.source));
+    let mut args =
+        quiet().arg("-copyts").join(before).join(source_input(measured.promised.assembly.source));
     for stream in streams {
         args = args.option("-map", format!("0:{stream}"));
     }

@@ -1,6 +1,6 @@
 //! Compares small pictures of source and output.
 
-use super::Measured;
+use super::promised::Promised;
 use super::samples::Sample;
 use super::seams::{Seams, into_nut};
 use super::selection::copy_only;
@@ -58,18 +58,18 @@ pub(super) async fn thumbs(
 /// there, and of the others some, those that are reached soonest.
 pub(super) async fn of_source(
     tools: &Tools,
-    measured: &Measured<'_>,
+    promised: &Promised<'_>,
     samples: &[Sample],
     cancel: &CancellationToken,
 ) -> Result<Wanted, Failure> {
-    let quick = key_pictures(tools, measured, samples, cancel).await?;
+    let quick = key_pictures(tools, promised, samples, cancel).await?;
     let mut unknown: Vec<Sample> =
         samples.iter().filter(|sample| !quick.contains_key(&sample.part)).copied().collect();
-    unknown.sort_by_key(|sample| measured.way_to(*sample));
-    unknown.truncate((measured.counts.len() / 8).clamp(SINGLE_LEAST, SINGLE_MOST));
+    unknown.sort_by_key(|sample| promised.way_to(*sample));
+    unknown.truncate((promised.counts.len() / 8).clamp(SINGLE_LEAST, SINGLE_MOST));
     let mut exact = BTreeMap::new();
     for sample in unknown {
-        if let Some(picture) = single(tools, measured, sample, cancel).await? {
+        if let Some(picture) = single(tools, promised, sample, cancel).await? {
             exact.insert(sample.part, picture);
         }
     }
@@ -77,6 +77,7 @@ pub(super) async fn of_source(
 }
 
 /// Pictures of the source, by part.
+#[derive(Debug)]
 pub(super) struct Wanted {
     /// Made by decoding a keyframe alone, which some streams do not allow.
     quick: BTreeMap<usize, Thumb>,
@@ -87,7 +88,7 @@ pub(super) struct Wanted {
 /// Compares a picture of each part with the source's picture of that time.
 pub(super) async fn compare(
     tools: &Tools,
-    measured: &Measured<'_>,
+    promised: &Promised<'_>,
     seams: &Seams,
     wanted: Wanted,
     cancel: &CancellationToken,
@@ -104,7 +105,7 @@ pub(super) async fn compare(
         }
     }
     for (sample, have) in spread(&doubtful, SINGLE_MOST).collect::<Vec<_>>() {
-        if let Some(want) = single(tools, measured, sample, cancel).await? {
+        if let Some(want) = single(tools, promised, sample, cancel).await? {
             distances.push((sample.part, distance(&want, have)));
         }
     }
@@ -129,17 +130,17 @@ fn spread<T: Copy>(items: &[T], most: usize) -> impl Iterator<Item = T> {
 /// only these keyframes, by part; empty where that does not work.
 async fn key_pictures(
     tools: &Tools,
-    measured: &Measured<'_>,
+    promised: &Promised<'_>,
     samples: &[Sample],
     cancel: &CancellationToken,
 ) -> Result<BTreeMap<usize, Thumb>, Failure> {
     let keyed = samples.iter().filter_map(|sample| Some((sample.source_packet?, sample.part)));
     let mut chosen: Vec<(usize, usize)> = keyed.collect();
     chosen.sort_unstable();
-    if chosen.is_empty() || measured.turned() {
+    if chosen.is_empty() || promised.turned() {
         return Ok(BTreeMap::new());
     }
-    let assembly = measured.assembly;
+    let assembly = promised.assembly;
     let file = assembly.scratch.join("keys.nut");
     let packets: Vec<_> = chosen.iter().map(|(packet, _)| *packet..*packet + 1).collect();
     let args = quiet()
@@ -150,7 +151,7 @@ async fn key_pictures(
         .join(copy_only(&packets))
         .join(into_nut(&file));
     let copied = tools.ffmpeg(args).stall_after(STALL).run(cancel).await;
-    let base = measured.time_base();
+    let base = promised.time_base();
     let found = match copied {
         Ok(_) => {
             let times = assembly.scratch.join("keys.txt");
@@ -174,13 +175,13 @@ async fn key_pictures(
 /// with all cores: nothing is encoded at the same time.
 async fn single(
     tools: &Tools,
-    measured: &Measured<'_>,
+    promised: &Promised<'_>,
     sample: Sample,
     cancel: &CancellationToken,
 ) -> Result<Option<Thumb>, Failure> {
-    let chunk = measured.assembly.plan.chunks().get(sample.part);
+    let chunk = promised.assembly.plan.chunks().get(sample.part);
     let preroll = chunk.and_then(|chunk| chunk.prerolls.first().copied());
-    let video = measured.video_args();
+    let video = promised.video_args();
     let encode = VideoEncode { threads: 0, ..video.encode.clone() };
     let video = VideoArgs { encode: &encode, ..video };
     let args = args::one_picture(video, sample.tick, preroll);
@@ -194,7 +195,7 @@ async fn single(
     }
 }
 
-impl Measured<'_> {
+impl Promised<'_> {
     /// Ticks of the source that are decoded to reach a sample.
     fn way_to(&self, sample: Sample) -> u64 {
         let chunk = self.assembly.plan.chunks().get(sample.part);

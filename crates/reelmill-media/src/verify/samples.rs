@@ -1,11 +1,8 @@
 //! Chooses one picture of each part to compare with the source. Pure.
 
-use super::Measured;
-use crate::listing::Listed;
+use super::promised::Promised;
+use crate::listing::{Listed, Packet};
 use std::collections::BTreeMap;
-
-/// Output times are rounded, at most to milliseconds.
-const ROUNDING_MICROS: i64 = 1000;
 
 /// A picture that source and output have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,37 +18,24 @@ pub(super) struct Sample {
     pub output_packet: usize,
 }
 
-/// What is looked at: the keyframes of both sides.
-struct Keys {
-    /// Packet numbers of the source's keyframes, by tick.
-    source: BTreeMap<i64, usize>,
-    /// Packet numbers of the output's keyframes, by microsecond.
-    output: BTreeMap<i64, usize>,
-}
-
 /// One sample for each part: its first frame if that is a keyframe of the
 /// source, else the first frame inside that is a keyframe on both sides, else
-/// its first frame all the same. `starts` are the first packets of the parts.
-pub(super) fn choose(measured: &Measured<'_>, video: &Listed, starts: &[usize]) -> Vec<Sample> {
-    let keys = keys(measured, video);
-    let ticks = measured.part_starts();
+/// its first frame all the same. `parts` are the packets of all parts.
+pub(super) fn choose(promised: &Promised<'_>, parts: Option<&Listed>) -> Vec<Sample> {
+    let packets = parts.map_or(&[][..], |parts| &parts.packets);
+    let source = source_keys(promised);
+    let starts = promised.first_packets();
     let mut samples = Vec::with_capacity(starts.len());
-    for (part, (&tick, &first)) in ticks.iter().zip(starts).enumerate() {
-        let plain = Sample {
-            part,
-            tick,
-            source_packet: keys.source.get(&tick).copied(),
-            output_packet: first,
-        };
-        let end = ticks.get(part + 1).copied().unwrap_or(i64::MAX);
+    for (part, (&first, &count)) in starts.iter().zip(&promised.counts).enumerate() {
+        let Some(planned) = promised.planned.get(first..first + count) else { continue };
+        let Some(&tick) = planned.first() else { continue };
+        let plain =
+            Sample { part, tick, source_packet: source.get(&tick).copied(), output_packet: first };
         let inside = || {
-            let mut keyframes = keys.source.range(tick..end);
-            keyframes.find_map(|(tick, packet)| {
-                let micros = measured.output_micros(*tick);
-                let near = micros - ROUNDING_MICROS..=micros + ROUNDING_MICROS;
-                let (_, output) = keys.output.range(near).next()?;
-                let (tick, output_packet) = (*tick, *output);
-                Some(Sample { part, tick, source_packet: Some(*packet), output_packet })
+            let stored = packets.get(first..first + count)?;
+            shown_keys(stored, planned).into_iter().find_map(|(tick, packet)| {
+                let source_packet = Some(*source.get(&tick)?);
+                Some(Sample { part, tick, source_packet, output_packet: first + packet })
             })
         };
         samples.push(if plain.source_packet.is_some() { plain } else { inside().unwrap_or(plain) });
@@ -59,20 +43,41 @@ pub(super) fn choose(measured: &Measured<'_>, video: &Listed, starts: &[usize]) 
     samples
 }
 
-fn keys(measured: &Measured<'_>, video: &Listed) -> Keys {
-    let numbered = |stream: &Listed| -> Vec<(i64, usize)> {
-        let packets = stream.packets.iter().enumerate().filter(|(_, packet)| packet.key);
-        packets.filter_map(|(number, packet)| Some((packet.pts?, number))).collect()
-    };
-    let plan = measured.assembly.plan;
+/// Packet numbers of the source's keyframes, by tick.
+fn source_keys(promised: &Promised<'_>) -> BTreeMap<i64, usize> {
+    let plan = promised.assembly.plan;
     // Without an index nobody knows whether the source's times are right.
-    let source = measured.source.streams.get(&plan.video.stream);
-    let source = source.filter(|_| !plan.chunks().is_empty());
-    let output = video.time_base.map(|base| {
-        numbered(video).into_iter().map(|(pts, number)| (base.micros(pts), number)).collect()
-    });
-    Keys {
-        source: source.map(|stream| numbered(stream).into_iter().collect()).unwrap_or_default(),
-        output: output.unwrap_or_default(),
+    let stream = promised.source.streams.get(&plan.video.stream);
+    let stream = stream.filter(|_| !plan.chunks().is_empty());
+    let packets = stream.into_iter().flat_map(|stream| stream.packets.iter().enumerate());
+    let keys = packets.filter(|(_, packet)| packet.key);
+    keys.filter_map(|(number, packet)| Some((packet.pts?, number))).collect()
+}
+
+/// The keyframes among the packets of a part, in order of being shown: the tick
+/// of the frame by the plan, and the packet's number in the part. Empty if some
+/// are not timed.
+fn shown_keys(stored: &[Packet], planned: &[i64]) -> Vec<(i64, usize)> {
+    if stored.iter().any(|packet| packet.pts.is_none()) {
+        return Vec::new();
+    }
+    let mut shown: Vec<usize> = (0..stored.len()).collect();
+    shown.sort_by_key(|number| stored[*number].pts);
+    let frames = planned.iter().copied().zip(shown);
+    frames.filter(|(_, number)| stored[*number].key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keyframes_are_known_by_their_place_among_the_shown() {
+        let packet = |pts, key| Packet { pts: Some(pts), key, ..Packet::default() };
+        // Stored as I P B I, shown as I B P I.
+        let stored = [packet(0, true), packet(2, false), packet(1, false), packet(3, true)];
+        assert_eq!(shown_keys(&stored, &[100, 140, 180, 220]), [(100, 0), (220, 3)]);
+        let untimed = [packet(0, true), Packet::default()];
+        assert!(shown_keys(&untimed, &[100, 140]).is_empty());
     }
 }

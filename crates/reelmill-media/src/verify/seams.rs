@@ -1,6 +1,6 @@
 //! Decodes the output around its seams.
 
-use super::samples::{self, Sample};
+use super::samples::Sample;
 use super::selection::{around_seams, copy_only, groups};
 use super::{Measured, pictures};
 use crate::args::{Args, own_input, quiet, source_input};
@@ -58,20 +58,6 @@ impl Seams {
     }
 }
 
-/// The pictures to compare, one of each part; or why the output has no parts
-/// to take them from.
-pub(super) fn samples(measured: &Measured<'_>) -> Result<Vec<Sample>, String> {
-    let video = measured.output.streams.get(&0).ok_or("the output has no video")?;
-    let starts = first_packets(&measured.counts);
-    if starts.last().is_none_or(|last| *last >= video.packets.len()) {
-        return Err("the output has too few frames".into());
-    }
-    if let Some(part) = starts.iter().position(|start| !video.packets[*start].key) {
-        return Err(format!("part {part} does not start with a keyframe"));
-    }
-    Ok(samples::choose(measured, video, &starts))
-}
-
 /// Seconds by which the packets are shown later for this, for NUT cannot hold one
 /// that is decoded before zero.
 const LEAD: u32 = 10;
@@ -81,22 +67,25 @@ const LEAD: u32 = 10;
 pub(super) async fn decode(
     tools: &Tools,
     measured: &Measured<'_>,
-    samples: Result<&[Sample], &String>,
+    samples: Vec<Sample>,
     out: &Path,
     cancel: &CancellationToken,
 ) -> Result<Seams, Failure> {
-    let samples = match samples {
-        Ok(samples) => samples.to_vec(),
-        Err(why) => return Ok(Seams::failed(why)),
-    };
     let Some(video) = measured.output.streams.get(&0) else {
         return Ok(Seams::failed("the output has no video"));
     };
-    let starts = first_packets(&measured.counts);
+    let starts = measured.promised.first_packets();
+    let needed = starts.iter().copied().chain(samples.iter().map(|sample| sample.output_packet));
+    if needed.max().is_none_or(|last| last >= video.packets.len()) {
+        return Ok(Seams::failed("the output has too few frames"));
+    }
+    if let Some(part) = starts.iter().position(|start| !video.packets[*start].key) {
+        return Ok(Seams::failed(&format!("part {part} does not start with a keyframe")));
+    }
     let keys: Vec<bool> = video.packets.iter().map(|packet| packet.key).collect();
     let chosen: Vec<usize> = samples.iter().map(|sample| sample.output_packet).collect();
     let ranges = around_seams(&keys, &starts, &chosen);
-    let scratch = measured.assembly.scratch;
+    let scratch = measured.promised.assembly.scratch;
     let files = extract(tools, out, scratch, &ranges, cancel).await?;
     let mut seams = Seams {
         pictures: BTreeMap::new(),
@@ -110,17 +99,6 @@ pub(super) async fn decode(
         crate::encode::remove(file).await?;
     }
     Ok(seams)
-}
-
-/// Number of the first packet of each part.
-fn first_packets(counts: &[usize]) -> Vec<usize> {
-    let mut at = 0;
-    let mut starts = Vec::with_capacity(counts.len());
-    for count in counts {
-        starts.push(at);
-        at += count;
-    }
-    starts
 }
 
 /// Copies the chosen packets of the output into files of their own.

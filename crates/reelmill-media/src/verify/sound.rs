@@ -15,12 +15,12 @@ pub(super) async fn checks(
     measured: &Measured<'_>,
     cancel: &CancellationToken,
 ) -> Result<Vec<Check>, Failure> {
-    let tracks = measured.assembly.plan.tracks.iter().filter(|track| is_audio(track));
+    let tracks = measured.promised.assembly.plan.tracks.iter().filter(|track| is_audio(track));
     let heard = heard::spans(tools, measured, cancel).await?;
     let outputs = measured.output_audio();
-    let origin = measured.origin_seconds();
+    let origin = measured.promised.origin_seconds();
     let check = |(number, track): (usize, &TrackPlan)| {
-        let source = measured.source.streams.get(&track.stream);
+        let source = measured.promised.source.streams.get(&track.stream);
         let output = outputs.get(number).copied();
         let span = heard.get(&track.stream).copied().or_else(|| source?.span());
         let slack = match track.action {

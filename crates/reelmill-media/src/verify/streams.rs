@@ -19,13 +19,16 @@ pub(super) fn checks(measured: &Measured<'_>) -> Vec<Check> {
     let Some((_, video)) = measured.media.video() else {
         return vec![Check::new("video", false, "the output has no picture")];
     };
-    let encode = measured.assembly.encode;
+    let encode = measured.promised.assembly.encode;
     let codec = measured.media.video().map(|(stream, _)| stream.codec.as_str());
     vec![
         check::equal("codec", &Some(encode.encoder.codec()), &codec),
         check::equal("size", &encode.size, &(video.width, video.height)),
         shape(measured, video),
-        check::colour(&output_colour(encode, measured.assembly.source_pixels()), &video.colour),
+        check::colour(
+            &output_colour(encode, measured.promised.assembly.source_pixels()),
+            &video.colour,
+        ),
         tracks(measured, "audio", is_audio),
         tracks(measured, "subtitles", is_subtitle),
         attachments(measured),
@@ -36,8 +39,8 @@ pub(super) fn checks(measured: &Measured<'_>) -> Vec<Check> {
 
 /// Width over height as shown, over 1 for square pixels.
 fn shape(measured: &Measured<'_>, video: &VideoInfo) -> Check {
-    let encode = measured.assembly.encode;
-    let source = measured.assembly.media.video().map(|(_, info)| info);
+    let encode = measured.promised.assembly.encode;
+    let source = measured.promised.assembly.media.video().map(|(_, info)| info);
     let ratio = |aspect: Option<(u32, u32)>| match aspect {
         Some((x, y)) if x > 0 && y > 0 => f64::from(x) / f64::from(y),
         _ => 1.0,
@@ -70,8 +73,8 @@ fn is_subtitle(stream: &Stream) -> bool {
 }
 
 fn tracks(measured: &Measured<'_>, name: &str, kind: fn(&Stream) -> bool) -> Check {
-    let plan = measured.assembly.plan;
-    let source = &measured.assembly.media.streams;
+    let plan = measured.promised.assembly.plan;
+    let source = &measured.promised.assembly.media.streams;
     let planned: Vec<Facts> = plan
         .tracks
         .iter()
@@ -170,14 +173,14 @@ fn covers(measured: &Measured<'_>) -> Check {
 /// Chapters that begin before the output does, or have no title, may be
 /// adjusted by the container.
 fn chapters(measured: &Measured<'_>) -> Check {
-    let wanted = &measured.assembly.media.chapters;
+    let wanted = &measured.promised.assembly.media.chapters;
     let found = &measured.media.chapters;
     if wanted.len() != found.len() {
         let detail = format!("{} instead of {}", found.len(), wanted.len());
         return Check::new("chapters", false, detail);
     }
-    let origin = measured.origin_seconds();
-    let mp4 = matches!(measured.assembly.plan.container, Container::Mp4 | Container::Mov);
+    let origin = measured.promised.origin_seconds();
+    let mp4 = matches!(measured.promised.assembly.plan.container, Container::Mp4 | Container::Mov);
     let differs = |(number, (want, have)): (usize, (&Chapter, &Chapter))| {
         let start = (want.start - origin).max(0.0);
         let moved = (have.start - start).abs() > CHAPTER_TOLERANCE && !(mp4 && number == 0);
@@ -193,8 +196,8 @@ fn chapters(measured: &Measured<'_>) -> Check {
 impl Measured<'_> {
     /// The source's streams that the plan keeps in a certain way.
     fn kept(&self, how: fn(&TrackPlan) -> bool) -> Vec<&Stream> {
-        let tracks = self.assembly.plan.tracks.iter().filter(|track| how(track));
-        let media: &MediaInfo = self.assembly.media;
+        let tracks = self.promised.assembly.plan.tracks.iter().filter(|track| how(track));
+        let media: &MediaInfo = self.promised.assembly.media;
         tracks
             .filter_map(|track| media.streams.iter().find(|stream| stream.index == track.stream))
             .collect()
