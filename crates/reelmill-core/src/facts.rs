@@ -1,6 +1,7 @@
 //! Facts of a media file as a library keeps them: what rules and queries ask,
 //! and nothing that would have to be read from beyond a file's headers.
 
+use crate::dolby::{DolbyVision, EnhancementLayer};
 use crate::media::{AudioInfo, Hdr, MediaInfo, Stream, StreamKind, VideoInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -63,8 +64,42 @@ pub struct VideoFacts {
     pub bit_depth: u8,
     /// How colour is sampled.
     pub chroma: Chroma,
-    /// Kind of HDR signalled.
+    /// Kind of HDR signalled; Dolby Vision of HEVC only where the pictures have it.
     pub hdr: Hdr,
+    /// Dolby Vision, as the first pictures have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dolby_vision: Option<DolbyFacts>,
+    /// Whether the first pictures have HDR10+; nothing where nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hdr10plus: Option<bool>,
+}
+
+/// Dolby Vision as pictures have it, whatever their container claims.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DolbyFacts {
+    /// Profile.
+    pub profile: u8,
+    /// Kind of enhancement layer, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<EnhancementLayer>,
+    /// Levels of metadata, ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<u8>,
+}
+
+impl DolbyFacts {
+    /// What a library keeps of `found`.
+    #[must_use]
+    pub fn of(found: &DolbyVision) -> Self {
+        Self { profile: found.profile, layer: found.layer, levels: found.levels.clone() }
+    }
+
+    /// Profile and layer as people write them: `7 FEL`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let layer = self.layer.map_or(String::new(), |layer| format!(" {}", layer.label()));
+        format!("{}{layer}", self.profile)
+    }
 }
 
 /// How colour is sampled.
@@ -186,10 +221,38 @@ impl Facts {
     }
 }
 
+impl Facts {
+    /// Whether an earlier version wrote them, which did not look at the pictures'
+    /// own HDR metadata.
+    #[must_use]
+    pub fn outdated(&self) -> bool {
+        self.video.as_ref().is_some_and(|video| {
+            video.codec == "hevc" && video.hdr != Hdr::None && video.hdr10plus.is_none()
+        })
+    }
+}
+
+/// Whether HDR metadata may lie in the pictures of such a stream.
+#[must_use]
+pub fn may_be_dynamic(codec: &str, bit_depth: u8, hdr: Hdr) -> bool {
+    codec == "hevc" && (bit_depth >= 10 || hdr != Hdr::None)
+}
+
+/// The kind of HDR where a container claims Dolby Vision and its pictures have none.
+fn without_claim(transfer: Option<&str>) -> Hdr {
+    match transfer {
+        Some("smpte2084") => Hdr::Hdr10,
+        Some("arib-std-b67") => Hdr::Hlg,
+        _ => Hdr::None,
+    }
+}
+
 impl VideoFacts {
     fn of(codec: &str, info: &VideoInfo) -> Self {
         let (width, height) = info.upright_size();
         let (chroma, bit_depth) = pixel_class(&info.pixel_format);
+        let looked = may_be_dynamic(codec, bit_depth, info.hdr);
+        let claim = looked && info.hdr == Hdr::DolbyVision && info.dolby_vision.is_none();
         Self {
             codec: codec.to_owned(),
             width,
@@ -198,7 +261,9 @@ impl VideoFacts {
             fps_milli: info.frame_rate.map(fps_milli),
             bit_depth,
             chroma,
-            hdr: info.hdr,
+            hdr: if claim { without_claim(info.colour.transfer.as_deref()) } else { info.hdr },
+            dolby_vision: info.dolby_vision.as_ref().map(DolbyFacts::of),
+            hdr10plus: looked.then_some(info.hdr10plus),
         }
     }
 
@@ -331,6 +396,32 @@ mod tests {
         assert_eq!(class("rgb48be"), (Chroma::Rgb, 16));
         assert_eq!(class("pal8"), (Chroma::Rgb, 8));
         assert_eq!(class(""), (Chroma::Unknown, 0));
+    }
+
+    #[test]
+    fn a_claim_without_metadata_is_not_believed_and_old_facts_are_known() {
+        let mut info = VideoInfo {
+            hdr: Hdr::DolbyVision,
+            pixel_format: "yuv420p10le".into(),
+            ..VideoInfo::default()
+        };
+        info.colour.transfer = Some("smpte2084".into());
+        let facts = VideoFacts::of("hevc", &info);
+        assert_eq!((facts.hdr, facts.hdr10plus), (Hdr::Hdr10, Some(false)));
+        assert_eq!(VideoFacts::of("av1", &info).hdr, Hdr::DolbyVision, "nobody looked");
+        let all = |video| Facts {
+            kind: MediaKind::Video,
+            container: "mkv".into(),
+            duration_ms: None,
+            video: Some(video),
+            audio: Vec::new(),
+            subtitles: Vec::new(),
+            made_by: None,
+        };
+        assert!(!all(facts.clone()).outdated());
+        let before = VideoFacts { hdr: Hdr::DolbyVision, hdr10plus: None, ..facts };
+        assert!(all(before.clone()).outdated());
+        assert!(!all(VideoFacts { hdr: Hdr::None, ..before }).outdated());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::container::{Container, OutputKind};
 use crate::encoder::VideoEncoder;
 use crate::error::Failure;
 use crate::hdr::{DolbyKeep, Keep};
+use crate::media::MediaInfo;
 use crate::window::Window;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -176,9 +177,18 @@ impl Presets {
     }
 }
 
+/// Where nothing is encoded no encoder need be named.
+const REMUXED: &str = "x265";
+
 fn parse(name: &str, table: &toml::Table) -> Result<Preset, Failure> {
+    let mut table = table.clone();
+    if table.get("remux").and_then(toml::Value::as_bool) == Some(true) {
+        let video = table.entry("video").or_insert_with(|| toml::Table::new().into());
+        if let Some(video) = video.as_table_mut() {
+            video.entry("encoder").or_insert_with(|| REMUXED.into());
+        }
+    }
     let preset: Preset = table
-        .clone()
         .try_into()
         .map_err(|e| Failure::permanent(format!("preset '{name}': {}", one_line(&e))))?;
     preset.check().map_err(|why| Failure::permanent(format!("preset '{name}': {why}")))?;
@@ -246,6 +256,27 @@ impl Preset {
         self.encoder().filter(|_| container.kind() == OutputKind::Film)
     }
 
+    /// What it sets, as TOML: without what has no meaning where nothing is encoded.
+    ///
+    /// # Errors
+    /// Never, unless a value cannot be written as TOML.
+    pub fn shown(&self) -> Result<toml::Table, Failure> {
+        let fail = |e: toml::ser::Error| Failure::permanent(format!("cannot write it: {e}"));
+        let mut table = toml::Table::try_from(self).map_err(fail)?;
+        if self.remux {
+            table.remove("audio");
+            if let Some(video) = table.get_mut("video").and_then(toml::Value::as_table_mut) {
+                for key in ["encoder", "keyframe_seconds", "upscale"] {
+                    video.remove(key);
+                }
+                if video.is_empty() {
+                    table.remove("video");
+                }
+            }
+        }
+        Ok(table)
+    }
+
     /// Whether an output in `container` can be made with it.
     ///
     /// # Errors
@@ -264,6 +295,26 @@ impl Preset {
             return Ok(());
         }
         Err(Failure::permanent(format!("{container} cannot hold {codec} video")).advise(advice))
+    }
+
+    /// Why `media` is nothing for this preset, where it is one for Dolby Vision: in
+    /// a folder of all kinds of films such a film is passed by, not failed.
+    #[must_use]
+    pub fn not_for(&self, media: &MediaInfo) -> Option<String> {
+        let video = self.video.as_ref();
+        let requires = video.is_some_and(|video| video.dolby_vision == DolbyKeep::Require);
+        if !self.remux && !requires {
+            return None;
+        }
+        let (_, info) = media.video()?;
+        let drops = video.is_some_and(|video| video.hdr10plus == Keep::Drop) && info.hdr10plus;
+        match &info.dolby_vision {
+            None => Some("there is no Dolby Vision in its pictures".into()),
+            Some(found) if self.remux && found.profile == 8 && !drops => {
+                Some("its Dolby Vision is of profile 8 already".into())
+            }
+            Some(_) => None,
+        }
     }
 
     /// The codec of the output's picture, by FFmpeg's name.
@@ -350,6 +401,7 @@ impl VideoPreset {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::{Stream, StreamKind, VideoInfo};
 
     #[test]
     fn built_in_presets_are_valid_and_named_as_documented() {
@@ -389,6 +441,73 @@ mod tests {
         let preset = get("allow_fel_loss=true").unwrap();
         assert_eq!((preset.encoder(), preset.codec()), (None, "hevc"));
         assert_eq!(presets.get("h264", &[]).unwrap().encoder(), Some(VideoEncoder::X264));
+    }
+
+    #[test]
+    fn a_preset_that_encodes_nothing_shows_no_encoder_and_can_be_read_back() {
+        let mut presets = Presets::built_in().unwrap();
+        let all: Vec<String> = presets.names().map(str::to_owned).collect();
+        for name in all {
+            let shown = presets.get(&name, &[]).unwrap().shown().unwrap();
+            let of_remux = name == "dv81-remux";
+            assert_eq!(of_remux, shown.get("remux").is_some(), "{name}");
+            assert!(!of_remux || !shown.to_string().contains("encoder"), "{shown}");
+            let text = toml::to_string(&BTreeMap::from([("mine", &shown)])).unwrap();
+            presets.add(&text, "mine").unwrap();
+            assert_eq!(presets.get("mine", &[]).unwrap(), presets.get(&name, &[]).unwrap());
+        }
+        let set = ["hdr10plus=drop".to_owned()];
+        let shown = presets.get("dv81-remux", &set).unwrap().shown().unwrap();
+        assert_eq!(shown["video"].to_string().trim(), r#"{ hdr10plus = "drop" }"#);
+    }
+
+    #[test]
+    fn presets_for_dolby_vision_are_for_films_that_have_it() {
+        let presets = Presets::built_in().unwrap();
+        let film = |profile: Option<u8>, hdr10plus| {
+            let dolby_vision = profile.map(|profile| crate::dolby::DolbyVision {
+                profile,
+                layer: None,
+                stream: 0,
+                levels: Vec::new(),
+                source_max_pq: None,
+            });
+            let video = VideoInfo { dolby_vision, hdr10plus, ..VideoInfo::default() };
+            let kind = StreamKind::Video(video);
+            let stream = Stream {
+                index: 0,
+                codec: "hevc".into(),
+                profile: None,
+                time_base: None,
+                start_ticks: None,
+                duration: None,
+                bit_rate: None,
+                dispositions: Vec::new(),
+                tags: BTreeMap::new(),
+                kind,
+            };
+            MediaInfo {
+                format: "matroska,webm".into(),
+                size: 1,
+                duration: None,
+                start_micros: 0,
+                streams: vec![stream],
+                chapters: Vec::new(),
+                tags: BTreeMap::new(),
+            }
+        };
+        let told = |name: &str, set: &[&str], profile, plus| {
+            let set: Vec<String> = set.iter().map(|set| (*set).to_owned()).collect();
+            presets.get(name, &set).unwrap().not_for(&film(profile, plus))
+        };
+        assert_eq!(told("hevc", &[], None, false), None);
+        assert_eq!(told("dv81-remux", &[], Some(7), false), None);
+        assert_eq!(told("dv81-remux", &[], Some(5), false), None, "refused, and said why");
+        assert!(told("dv81-remux", &[], Some(8), true).unwrap().contains("already"));
+        assert_eq!(told("dv81-remux", &["hdr10plus=drop"], Some(8), true), None);
+        assert!(told("dv81-remux", &[], None, false).unwrap().contains("no Dolby Vision"));
+        assert!(told("dv81-hevc", &[], None, false).unwrap().contains("no Dolby Vision"));
+        assert_eq!(told("dv81-hevc", &[], Some(8), false), None);
     }
 
     #[test]

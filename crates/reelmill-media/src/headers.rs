@@ -6,6 +6,7 @@
 
 mod av1;
 mod boxes;
+mod dynamic;
 mod ebml;
 mod h264;
 mod hevc;
@@ -24,9 +25,10 @@ mod window;
 
 use picture::Picture;
 use reelmill_core::facts::{
-    AudioFacts, Chroma, Facts, MediaKind, SubtitleFacts, VideoFacts, container, fps_milli,
+    AudioFacts, Chroma, DolbyFacts, Facts, MediaKind, SubtitleFacts, VideoFacts, container,
+    fps_milli, may_be_dynamic,
 };
-use reelmill_core::media::Hdr;
+use reelmill_core::media::{Hdr, VideoInfo};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -100,7 +102,10 @@ struct Shown {
     picture: Picture,
     /// Transfer characteristics (H.273).
     transfer: u32,
+    /// The container claims Dolby Vision.
     dolby_vision: bool,
+    /// What the first pictures say of HDR; nothing where nobody looked.
+    dynamic: Option<Box<VideoInfo>>,
     /// Clockwise degrees.
     rotation: u16,
     frame_rate: (u32, u32),
@@ -126,7 +131,34 @@ impl Parts {
 }
 
 impl Shown {
+    /// The kind of HDR by what codec and container say.
+    fn hdr(&self) -> Hdr {
+        if self.dolby_vision { Hdr::DolbyVision } else { by_transfer(self.transfer) }
+    }
+
+    /// Whether its pictures may say more of HDR.
+    fn may_be_dynamic(&self) -> bool {
+        may_be_dynamic(self.codec, self.picture.bit_depth, self.hdr())
+    }
+
+    /// Takes Dolby Vision from a track beside this one that claims to have it.
+    fn beside(&mut self, other: &Self) {
+        if !other.dolby_vision {
+            return;
+        }
+        if let (Some(own), Some(found)) = (&mut self.dynamic, &other.dynamic) {
+            own.dolby_vision = own.dolby_vision.take().or_else(|| found.dolby_vision.clone());
+        }
+    }
+
     fn facts(self) -> Look<VideoFacts> {
+        let dolby = self.dynamic.as_ref().map(|info| info.dolby_vision.as_ref());
+        let hdr = match dolby {
+            Some(Some(_)) => Hdr::DolbyVision,
+            // A claim without metadata is not believed.
+            Some(None) => by_transfer(self.transfer),
+            None => self.hdr(),
+        };
         let Picture { mut width, mut height, chroma, bit_depth, .. } = self.picture;
         if self.rotation % 180 == 90 {
             (width, height) = (height, width);
@@ -142,13 +174,19 @@ impl Shown {
             fps_milli: Some(fps_milli(self.frame_rate)),
             bit_depth,
             chroma,
-            hdr: match self.transfer {
-                _ if self.dolby_vision => Hdr::DolbyVision,
-                16 => Hdr::Hdr10,
-                18 => Hdr::Hlg,
-                _ => Hdr::None,
-            },
+            hdr,
+            dolby_vision: dolby.flatten().map(DolbyFacts::of),
+            hdr10plus: self.dynamic.as_ref().map(|info| info.hdr10plus),
         })
+    }
+}
+
+/// The kind of HDR by transfer characteristics alone.
+fn by_transfer(transfer: u32) -> Hdr {
+    match transfer {
+        16 => Hdr::Hdr10,
+        18 => Hdr::Hlg,
+        _ => Hdr::None,
     }
 }
 

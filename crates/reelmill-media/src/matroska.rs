@@ -8,6 +8,7 @@
 
 mod cues;
 mod ebml;
+mod growth;
 mod header;
 mod input;
 mod output;
@@ -15,8 +16,9 @@ mod packets;
 mod rewrite;
 mod tags;
 
+pub use growth::Growth;
 pub use header::{Header, Track, header};
-pub use packets::{Packet, packets};
+pub use packets::{Packet, packets, packets_of_growing};
 pub use rewrite::{Change, Changed, Edits, TrackSum, rewrite};
 
 use reelmill_core::error::Failure;

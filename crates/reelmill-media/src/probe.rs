@@ -6,7 +6,7 @@ mod hdr;
 
 pub use guard::input_guard;
 pub(crate) use guard::{refused_decoder, still_guard};
-pub(crate) use hdr::dolby_record;
+pub(crate) use hdr::{dolby_record, note};
 
 use crate::args::{Args, source_input};
 use crate::process::plain;

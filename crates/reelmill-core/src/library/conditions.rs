@@ -3,6 +3,7 @@
 use super::glob::Glob;
 use super::quantity::{read_amount, read_millis};
 use super::rules::Subject;
+use crate::dolby::EnhancementLayer;
 use crate::facts::{Facts, MediaKind, VideoFacts};
 use crate::media::Hdr;
 use serde::Deserialize;
@@ -22,6 +23,12 @@ pub struct Conditions {
     pub codec: Many<String>,
     /// Kind of HDR.
     pub hdr: Many<Hdr>,
+    /// Profile of Dolby Vision, as the pictures have it.
+    pub dolby_vision_profile: Many<u8>,
+    /// Kind of enhancement layer.
+    pub dolby_vision_layer: Many<EnhancementLayer>,
+    /// Whether there is HDR10+.
+    pub hdr10plus: Option<bool>,
     /// Pixels as shown, at least.
     pub width_min: Option<u32>,
     /// Pixels as shown, at most.
@@ -117,12 +124,27 @@ impl Conditions {
         let (at_least, less) = (|v, b| v >= b, |v, b| v < b);
         let rate = bit_rate(subject.size, facts);
         let (size, duration) = (Some(subject.size), facts.duration_ms);
+        let dolby = video.and_then(|v| v.dolby_vision.as_ref());
         let all = [
             ("path", self.path.allows(|glob| glob.fits(subject.path))),
             ("kind", self.kind.allows(|kind| *kind == facts.kind)),
             ("container", self.container.allows(|word| same(word, &facts.container))),
             ("codec", self.codec.allows(|word| video.is_some_and(|v| same(word, &v.codec)))),
             ("hdr", self.hdr.allows(|hdr| video.is_some_and(|v| v.hdr == *hdr))),
+            (
+                "dolby_vision_profile",
+                self.dolby_vision_profile.allows(|it| dolby.is_some_and(|dv| dv.profile == *it)),
+            ),
+            (
+                "dolby_vision_layer",
+                self.dolby_vision_layer.allows(|it| dolby.is_some_and(|dv| dv.layer == Some(*it))),
+            ),
+            (
+                "hdr10plus",
+                self.hdr10plus.is_none_or(|wanted| {
+                    video.is_some_and(|v| v.hdr10plus.unwrap_or_default() == wanted)
+                }),
+            ),
             ("width_min", bound(self.width_min, of(|v| v.width), |v, b| v >= b)),
             ("width_max", bound(self.width_max, of(|v| v.width), |v, b| v <= b)),
             ("height_min", bound(self.height_min, of(|v| v.height), |v, b| v >= b)),
@@ -164,6 +186,14 @@ pub(super) fn told(key: &str, subject: &Subject, facts: &Facts) -> String {
         "container" => facts.container.clone(),
         "codec" => picture(&|v| v.codec.clone()),
         "hdr" => picture(&|v| serde_json::to_value(v.hdr).map_or(String::new(), word)),
+        "dolby_vision_profile" | "dolby_vision_layer" => picture(&|v| {
+            let dolby = v.dolby_vision.as_ref();
+            dolby.map_or("no Dolby Vision".into(), |dv| format!("profile {}", dv.label()))
+        }),
+        "hdr10plus" => picture(&|v| match v.hdr10plus {
+            Some(true) => "HDR10+".into(),
+            _ => "no HDR10+".into(),
+        }),
         "width_min" | "width_max" | "height_min" | "height_max" => {
             picture(&|v| format!("{}x{}", v.width, v.height))
         }

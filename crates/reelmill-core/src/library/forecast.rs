@@ -107,6 +107,8 @@ mod tests {
             bit_depth: 8,
             chroma: Chroma::C420,
             hdr: Hdr::None,
+            dolby_vision: None,
+            hdr10plus: None,
         };
         let sound =
             AudioFacts { codec: "aac".into(), channels: 2, sample_rate: 48_000, language: None };

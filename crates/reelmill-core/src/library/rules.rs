@@ -4,6 +4,8 @@ use super::conditions::told;
 pub use super::conditions::{Conditions, Many, bit_rate};
 use crate::error::Failure;
 use crate::facts::{Facts, MediaKind};
+use crate::hdr::DolbyKeep;
+use crate::preset::Preset;
 use serde::{Deserialize, Serialize};
 
 /// The rules that hold when nobody wrote others.
@@ -157,10 +159,20 @@ impl Rules {
         Self::parse(BUILT_IN, "the built-in rules")
     }
 
-    /// One rule for all video: convert it with `preset`.
+    /// One rule for all video that `preset` is for: convert it with that. A preset
+    /// for Dolby Vision is for those that have it.
     #[must_use]
-    pub fn all_video(preset: &str, set: &[String]) -> Self {
-        let when = Conditions { kind: Many(vec![MediaKind::Video]), ..Conditions::default() };
+    pub fn all_video(preset: &str, told: &Preset, set: &[String]) -> Self {
+        let profiles = match told.video.as_ref().map(|video| video.dolby_vision) {
+            _ if told.remux => vec![7],
+            Some(DolbyKeep::Require) => vec![7, 8],
+            _ => Vec::new(),
+        };
+        let when = Conditions {
+            kind: Many(vec![MediaKind::Video]),
+            dolby_vision_profile: Many(profiles),
+            ..Conditions::default()
+        };
         let rule = Rule {
             name: "as asked".into(),
             when,

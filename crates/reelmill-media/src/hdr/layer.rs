@@ -16,6 +16,7 @@ use reelmill_core::error::Failure;
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use tokio_util::sync::CancellationToken;
 
@@ -151,6 +152,7 @@ pub fn restore(
             drop: None,
             change: &mut change,
             alive: &|| (),
+            growth: Arc::default(),
         };
         rewrite(source, out, edits, cancel)?;
         back.finish().map_err(Refusal::from)

@@ -1,22 +1,21 @@
 //! Converts a film from Dolby Vision profile 7 to 8.1 without encoding it, and
 //! proves the result.
 
+mod proof;
+
 use super::convert::{Converted, Converter, Options};
-use super::digest::Digest;
 use super::nal::{self, NalKind};
-use super::rpu::Rpu;
-use super::{sei, usual};
-use crate::matroska::{
-    self, Changed, Edits, Header, Refusal, Track, TrackSum, header, packets, rewrite,
-};
+use super::usual;
+use crate::matroska::{self, Changed, Edits, Growth, Refusal, Track, header, packets, rewrite};
 use crate::tools::Tools;
-use reelmill_core::check::{Check, Verdict, equal};
+use proof::{Read, read, verify};
+use reelmill_core::check::Verdict;
 use reelmill_core::dolby::{self, DolbyKept, MetadataOnly};
 use reelmill_core::error::Failure;
 use reelmill_core::hdr::Keep;
-use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Seconds by which the last packet may come before the declared end.
@@ -114,36 +113,99 @@ pub fn remux(
         Some(record) if record[2] >> 1 == 8 => std::array::from_fn(|at| record[at]),
         _ => record(&base, fps, options.compatibility),
     };
-    let mut converter = Converter::new(options);
-    let length = base.nal_length_bytes();
-    let scale = found.scale;
-    let mut used = 0;
-    let mut change = |packet: matroska::Packet<'_>, to: &mut Vec<u8>| {
-        let units = nal::in_packet(packet.payload, length)?;
-        // Both tracks are coded in the same order; the times must agree too.
-        let same = |(time, _): &&(i64, Vec<u8>)| *time == packet.time;
-        let entry = beside.as_ref().and_then(|track| track.get(used)).filter(same);
-        let rpu = entry.map(|(_, rpu)| rpu.as_slice());
-        used += usize::from(rpu.is_some());
-        let name = || format!("the picture at {:.3} s", seconds(packet.time, scale));
-        converter.picture(units, rpu, &name, &mut |unit| put(unit, length, to))
-    };
-    let drop = beside.as_ref().and(layer.as_ref()).map(|layer| layer.number);
-    let edits =
-        Edits { track: base.number, record: Some(record), drop, change: &mut change, alive };
-    let changed = rewrite(source, out, edits, cancel)?;
-    let layer_pictures = beside.as_ref().map(|track| track.len() as u64);
-    let done = converter.finish()?;
-    if layer_pictures.is_some_and(|all| all != done.pictures || used as u64 != all) {
-        let message = format!(
-            "the base layer has {} pictures, the track with the metadata {}",
-            done.pictures,
-            layer_pictures.unwrap_or_default()
-        );
-        return Err(Failure::input(message).advise("rip the source again").into());
-    }
+    let growth = Arc::new(Growth::default());
+    let job =
+        Job { source, out, base: &base, layer: layer.as_ref(), record, growth, alive, cancel };
+    let (changed, done, read) = job.run(options, beside)?;
     check_whole(source, &changed, &base, &done)?;
-    verify(out, &changed, &base, &done, &record)
+    verify(out, &changed, &base, &done, (read, &record))
+}
+
+/// A film that is rewritten, and read again meanwhile.
+struct Job<'a> {
+    source: &'a Path,
+    out: &'a Path,
+    base: &'a Track,
+    layer: Option<&'a Track>,
+    record: [u8; 24],
+    growth: Arc<Growth>,
+    alive: &'a (dyn Fn() + Sync),
+    cancel: &'a CancellationToken,
+}
+
+/// Metadata of a track of its own: times and units.
+type Beside = Vec<(i64, Vec<u8>)>;
+
+/// Ends the growth of a file however the writing ends, so that nobody waits.
+struct Ending<'a>(&'a Growth);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Job<'_> {
+    /// Writes the output; a second thread reads what is written a moment later, so
+    /// that it comes from memory.
+    fn run(
+        &self,
+        options: Options,
+        beside: Option<Beside>,
+    ) -> Result<(Changed, Converted, Read), Refusal> {
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| read(self.out, self.base, &self.growth));
+            let written = {
+                let _ending = Ending(&self.growth);
+                self.write(options, beside)
+            };
+            let read = reader.join();
+            let (changed, done) = written?;
+            let broke = |_| Failure::permanent("reading the output broke off");
+            Ok((changed, done, read.map_err(broke)??))
+        })
+    }
+
+    fn write(
+        &self,
+        options: Options,
+        beside: Option<Beside>,
+    ) -> Result<(Changed, Converted), Refusal> {
+        let scale = header(self.source)?.scale;
+        let length = self.base.nal_length_bytes();
+        let mut converter = Converter::new(options);
+        let mut used = 0;
+        let mut change = |packet: matroska::Packet<'_>, to: &mut Vec<u8>| {
+            let units = nal::in_packet(packet.payload, length)?;
+            // Both tracks are coded in the same order; the times must agree too.
+            let same = |(time, _): &&(i64, Vec<u8>)| *time == packet.time;
+            let entry = beside.as_ref().and_then(|track| track.get(used)).filter(same);
+            let rpu = entry.map(|(_, rpu)| rpu.as_slice());
+            used += usize::from(rpu.is_some());
+            let name = || format!("the picture at {:.3} s", seconds(packet.time, scale));
+            converter.picture(units, rpu, &name, &mut |unit| put(unit, length, to))
+        };
+        let edits = Edits {
+            track: self.base.number,
+            record: Some(self.record),
+            drop: beside.as_ref().and(self.layer).map(|layer| layer.number),
+            change: &mut change,
+            alive: self.alive,
+            growth: self.growth.clone(),
+        };
+        let changed = rewrite(self.source, self.out, edits, self.cancel)?;
+        let layer_pictures = beside.as_ref().map(|track| track.len() as u64);
+        let done = converter.finish()?;
+        if layer_pictures.is_some_and(|all| all != done.pictures || used as u64 != all) {
+            let message = format!(
+                "the base layer has {} pictures, the track with the metadata {}",
+                done.pictures,
+                layer_pictures.unwrap_or_default()
+            );
+            return Err(Failure::input(message).advise("rip the source again").into());
+        }
+        Ok((changed, done))
+    }
 }
 
 /// The record of profile 8 for a track.
@@ -177,7 +239,7 @@ fn has_metadata(source: &Path, track: &Track) -> Result<bool, Refusal> {
 }
 
 /// The metadata of a track of its own, in coding order, with its times.
-fn beside(source: &Path, layer: &Track) -> Result<Vec<(i64, Vec<u8>)>, Refusal> {
+fn beside(source: &Path, layer: &Track) -> Result<Beside, Refusal> {
     let mut track = Vec::new();
     let length = layer.nal_length_bytes();
     packets(source, &|number| number == layer.number, &mut |packet| {
@@ -235,103 +297,4 @@ fn check_whole(
         }
         _ => Ok(()),
     }
-}
-
-/// What reading the output found in its video.
-#[derive(Debug, Default)]
-struct Found {
-    pictures: u64,
-    layer_units: u64,
-    kept: Digest,
-    hdr10_plus: u64,
-    wrong: Option<String>,
-}
-
-impl Found {
-    fn picture(&mut self, payload: &[u8], length: usize, at: f64) -> Result<(), Failure> {
-        let (mut rpus, mut dynamic) = (0, false);
-        for unit in nal::in_packet(payload, length)? {
-            match NalKind::of(unit) {
-                Some(NalKind::EL) => self.layer_units += 1,
-                Some(NalKind::RPU) => {
-                    rpus += 1;
-                    let rpu = Rpu::parse(unit)?;
-                    if rpu.profile() != 8 || rpu.layer().is_some() || rpu.has_residual_mapping() {
-                        self.complain(format!("profile {} at {at:.3} s", rpu.profile()));
-                    }
-                }
-                Some(NalKind::SEI_PREFIX) => {
-                    dynamic |= sei::hdr10_plus(unit).is_some();
-                    self.kept.bytes(unit);
-                }
-                _ => self.kept.bytes(unit),
-            }
-        }
-        if rpus != 1 {
-            self.complain(format!("{rpus} times metadata at {at:.3} s"));
-        }
-        self.pictures += 1;
-        self.hdr10_plus += u64::from(dynamic);
-        Ok(())
-    }
-
-    fn complain(&mut self, what: String) {
-        self.wrong.get_or_insert(what);
-    }
-}
-
-fn verify(
-    out: &Path,
-    changed: &Changed,
-    base: &Track,
-    done: &Converted,
-    record: &[u8; 24],
-) -> Result<Verdict, Refusal> {
-    let mut found = Found::default();
-    let mut tracks: BTreeMap<u64, TrackSum> = BTreeMap::new();
-    let (length, scale) = (base.nal_length_bytes(), changed.header.scale);
-    let read: Header = packets(out, &|_| true, &mut |packet| {
-        let sum = tracks.entry(packet.track).or_default();
-        let mut digest = Digest::of(sum.digest);
-        digest.number(packet.time as u64);
-        if packet.track == base.number {
-            found.picture(packet.payload, length, seconds(packet.time, scale))?;
-        } else {
-            digest.bytes(packet.payload);
-        }
-        *sum = TrackSum { packets: sum.packets + 1, digest: digest.value() };
-        Ok(())
-    })?;
-    let video = read.tracks.iter().find(|track| track.number == base.number);
-    let stated = video.and_then(|track| track.dolby_record.clone());
-    let others = |tracks: &BTreeMap<u64, TrackSum>| -> Vec<(u64, TrackSum)> {
-        tracks.iter().filter(|(track, _)| **track != base.number).map(|(t, s)| (*t, *s)).collect()
-    };
-    let wrong = found.wrong.clone();
-    let metadata =
-        wrong.unwrap_or_else(|| format!("profile 8.1, once in each of {}", found.pictures));
-    let checks = vec![
-        equal("pictures", &done.pictures, &found.pictures),
-        Check::new("Dolby Vision metadata", found.wrong.is_none() && found.pictures > 0, metadata),
-        equal("enhancement layer units", &0, &found.layer_units),
-        Check::new(
-            "base layer",
-            done.kept == found.kept,
-            format!("{} units, byte for byte and in order", done.kept_units),
-        ),
-        equal("HDR10+ pictures", &done.hdr10_plus, &found.hdr10_plus),
-        equal("video times", &changed.tracks.get(&base.number), &tracks.get(&base.number)),
-        equal("other tracks", &others(&changed.tracks).len(), &others(&tracks).len()),
-        Check::new(
-            "other tracks' packets",
-            others(&changed.tracks) == others(&tracks),
-            "byte for byte and at their times",
-        ),
-        Check::new(
-            "Dolby Vision record",
-            stated.as_deref() == Some(&record[..]),
-            "profile 8, compatible with HDR10, no enhancement layer",
-        ),
-    ];
-    Ok(Verdict { checks })
 }

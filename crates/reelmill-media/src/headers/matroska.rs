@@ -1,11 +1,13 @@
 //! Matroska and WebM: the segment's information, its tracks, its tags, and the
 //! first frame of tracks whose codec has no header of its own (RFC 9559).
 
+use super::dynamic::{length_bytes, more, picture};
 use super::ebml::{Element, children, element, float, text, uint, vint};
 use super::mkv_track::{Entry, audio_facts, needs_frame, picture_of, subtitle_codec};
 use super::window::{Look, Window, unsure};
-use super::{Parts, sound};
+use super::{Parts, Shown, sound};
 use reelmill_core::facts::{MARK_TAG, MARK_TAGS, SubtitleFacts, made_by};
+use reelmill_core::media::VideoInfo;
 use std::collections::BTreeMap;
 
 pub(super) const EBML: u32 = 0x1A45_DFA3;
@@ -57,7 +59,14 @@ pub(super) fn parts(file: &mut Window) -> Look<Parts> {
     for entry in &entries {
         let frame = frames.get(&entry.number).map(|(frame, whole)| (frame.as_slice(), *whole));
         match entry.kind {
-            1 if parts.video.is_none() => parts.video = Some(picture_of(entry, frame)?),
+            1 if parts.video.is_none() => {
+                let mut shown = picture_of(entry, frame)?;
+                if shown.may_be_dynamic() {
+                    shown.dynamic = Some(dynamic(file, &head, entry)?);
+                }
+                parts.video = Some(shown);
+            }
+            1 if entry.dolby_vision => beside(file, &head, entry, parts.video.as_mut())?,
             2 => parts.audio.push(audio_facts(entry, frame)?),
             0x11 => parts.subtitles.push(SubtitleFacts {
                 codec: subtitle_codec(&entry.codec)?.to_owned(),
@@ -70,6 +79,66 @@ pub(super) fn parts(file: &mut Window) -> Look<Parts> {
     }
     parts.made_by = head.tags.as_deref().map_or(Ok(None), mark)?;
     Ok(parts)
+}
+
+/// What the first pictures of a track say of HDR.
+fn dynamic(file: &mut Window, head: &Head, entry: &Entry) -> Look<Box<VideoInfo>> {
+    let mut info = Box::<VideoInfo>::default();
+    let length = length_bytes(&entry.private);
+    let mut seen = 0;
+    blocks(file, head, |file, at, size| {
+        let start = file.upto(at, size.min(12))?;
+        let Some((Some(track), taken)) = vint(start) else { return unsure("damaged blocks") };
+        if track == entry.number {
+            if start.get(taken + 2).is_none_or(|flags| flags >> 1 & 3 != 0) {
+                return unsure("a laced picture");
+            }
+            // Track, time and flags.
+            let skip = taken as u64 + 3;
+            picture(file, (at + skip, size.saturating_sub(skip)), length, &mut info)?;
+            seen += 1;
+        }
+        Ok(more(file, seen))
+    })?;
+    Ok(info)
+}
+
+/// Looks into a track that may carry the Dolby Vision of the one before.
+fn beside(file: &mut Window, head: &Head, entry: &Entry, main: Option<&mut Shown>) -> Look<()> {
+    let waits = |it: &VideoInfo| it.dolby_vision.is_none();
+    let Some(own) = main.and_then(|main| main.dynamic.as_mut()).filter(|it| waits(it)) else {
+        return Ok(());
+    };
+    if entry.codec == "V_MPEGH/ISO/HEVC" {
+        own.dolby_vision = dynamic(file, head, entry)?.dolby_vision;
+    }
+    Ok(())
+}
+
+/// Hands over place and size of the first blocks of all tracks, until there is
+/// enough.
+fn blocks(
+    file: &mut Window,
+    head: &Head,
+    mut on_block: impl FnMut(&mut Window, u64, u64) -> Look<bool>,
+) -> Look<()> {
+    let Some(mut at) = head.cluster else { return Ok(()) };
+    for _ in 0..MAX_ELEMENTS {
+        if at >= head.end {
+            break;
+        }
+        let part = element(file, at)?;
+        at = match part.id {
+            // Into clusters and groups, past everything else.
+            CLUSTER | 0xA0 => part.content,
+            _ => part.end(head.end)?,
+        };
+        if matches!(part.id, 0xA3 | 0xA1) && !on_block(file, part.content, part.size.unwrap_or(0))?
+        {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Goes through the segment up to its first cluster, then where the seek heads
@@ -204,32 +273,21 @@ fn first_frames(
     let mut wanted: Vec<u64> =
         entries.iter().filter(|entry| needs_frame(entry)).map(|entry| entry.number).collect();
     let mut found = BTreeMap::new();
-    let Some(mut at) = head.cluster.filter(|_| !wanted.is_empty()) else {
+    if wanted.is_empty() {
         return Ok(found);
-    };
-    for _ in 0..MAX_ELEMENTS {
-        if wanted.is_empty() || at >= head.end {
-            break;
-        }
-        let part = element(file, at)?;
-        at = match part.id {
-            // Into clusters and groups, past everything else.
-            CLUSTER | 0xA0 => part.content,
-            _ => part.end(head.end)?,
-        };
-        if matches!(part.id, 0xA3 | 0xA1) {
-            let size = part.size.unwrap_or(0);
-            let block = file.upto(part.content, size.min(sound::ENOUGH + 300))?;
-            let whole = block.len() as u64 == size;
-            let Some((track, frame)) = frame_of(block, size as usize) else {
-                return unsure("damaged blocks");
-            };
-            if let Some(place) = wanted.iter().position(|number| *number == track) {
-                wanted.swap_remove(place);
-                found.insert(track, (frame.to_vec(), whole));
-            }
-        }
     }
+    blocks(file, head, |file, at, size| {
+        let block = file.upto(at, size.min(sound::ENOUGH + 300))?;
+        let whole = block.len() as u64 == size;
+        let Some((track, frame)) = frame_of(block, size as usize) else {
+            return unsure("damaged blocks");
+        };
+        if let Some(place) = wanted.iter().position(|number| *number == track) {
+            wanted.swap_remove(place);
+            found.insert(track, (frame.to_vec(), whole));
+        }
+        Ok(!wanted.is_empty())
+    })?;
     Ok(found)
 }
 

@@ -16,7 +16,7 @@ pub(super) struct Entry {
     pub(super) number: u64,
     pub(super) kind: u64,
     pub(super) codec: String,
-    private: Vec<u8>,
+    pub(super) private: Vec<u8>,
     language: Option<String>,
     default_duration: Option<u64>,
     sample_rate: Option<f64>,
@@ -24,7 +24,7 @@ pub(super) struct Entry {
     channels: Option<u64>,
     bit_depth: Option<u64>,
     transfer: Option<u64>,
-    dolby_vision: bool,
+    pub(super) dolby_vision: bool,
     /// Its frames are encrypted or compressed.
     encoded: bool,
     /// The picture is to be turned or shown around the viewer.
@@ -164,6 +164,7 @@ pub(super) fn picture_of(entry: &Entry, frame: Frame<'_>) -> Look<Shown> {
         picture,
         transfer: transfer as u32,
         dolby_vision: entry.dolby_vision,
+        dynamic: None,
         rotation: 0,
         frame_rate: super::reduce(1_000_000_000, nanoseconds, 30_000),
     })

@@ -51,7 +51,12 @@ pub(super) fn parts(file: &mut Window) -> Look<Parts> {
         parts.made_by = parts.made_by.or(track.mark);
         match track.kind {
             Kind::Video(shown) if parts.video.is_none() => parts.video = Some(shown),
-            Kind::Video(_) | Kind::Data => {}
+            Kind::Video(other) => {
+                if let Some(main) = &mut parts.video {
+                    main.beside(&other);
+                }
+            }
+            Kind::Data => {}
             Kind::Audio(facts) => parts.audio.push(facts),
             Kind::Subtitle(facts) => parts.subtitles.push(facts),
         }

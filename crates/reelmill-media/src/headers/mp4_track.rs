@@ -1,10 +1,12 @@
 //! A track of MP4 or QuickTime.
 
 use super::boxes::{FileBox, be, find, inner};
+use super::dynamic::{PICTURES, length_bytes, more};
 use super::picture::{BT2020_10, Transfer};
 use super::window::{Look, Window, unsure};
-use super::{Shown, av1, h264, hevc, mp4_sound, picture::Picture};
+use super::{Shown, av1, dynamic::picture, h264, hevc, mp4_sound, picture::Picture};
 use reelmill_core::facts::{AudioFacts, MARK_PROGRAM, SubtitleFacts};
+use reelmill_core::media::VideoInfo;
 
 /// A track.
 pub(super) struct Track {
@@ -185,14 +187,50 @@ impl Media {
         let named = [*b"dvh1", *b"dvhe", *b"dvav", *b"dva1", *b"dav1"].contains(&self.entry);
         let described =
             [b"dvcC", b"dvvC", b"dvwC"].into_iter().any(|kind| extension(kind).is_some());
-        Ok(Shown {
+        let mut shown = Shown {
             codec,
             picture,
             transfer,
             dolby_vision: named || described,
+            dynamic: None,
             rotation: rotation(header)?,
             frame_rate: self.frame_rate(file)?,
-        })
+        };
+        if shown.may_be_dynamic() {
+            shown.dynamic = Some(self.dynamic(file, length_bytes(record(b"hvcC")))?);
+        }
+        Ok(shown)
+    }
+
+    /// What the pictures in the first chunk say of HDR.
+    fn dynamic(&self, file: &mut Window, length: u64) -> Look<Box<VideoInfo>> {
+        let first = |file: &mut Window, kind: &[u8; 4], at: u64, width: u64| {
+            let table = find(&self.tables, kind).filter(|it| it.end - it.content >= at + width);
+            table.map(|it| file.bytes(it.content + at, width).map(be)).transpose()
+        };
+        let mut info = Box::<VideoInfo>::default();
+        let chunk = match first(file, b"stco", 8, 4)? {
+            Some(chunk) => Some(chunk),
+            None => first(file, b"co64", 8, 8)?,
+        };
+        // Of the first entry: samples in each chunk. One size of all, or a list.
+        let (samples, same) = (first(file, b"stsc", 12, 4)?, first(file, b"stsz", 4, 4)?);
+        let (Some(mut at), Some(samples), Some(same)) = (chunk, samples, same) else {
+            return unsure("a track without sample tables");
+        };
+        for number in 0..samples.min(PICTURES as u64) {
+            let size = match same {
+                0 => first(file, b"stsz", 12 + 4 * number, 4)?,
+                same => Some(same),
+            };
+            let Some(size) = size else { break };
+            picture(file, (at, size), length, &mut info)?;
+            at += size;
+            if !more(file, number as usize + 1) {
+                break;
+            }
+        }
+        Ok(info)
     }
 
     /// Samples over their durations, as the table of times has them.

@@ -61,6 +61,8 @@ pub(super) fn facts(file: &mut Window, still: Still) -> Look<Facts> {
             bit_depth: seen.bit_depth,
             chroma: seen.chroma,
             hdr: Hdr::None,
+            dolby_vision: None,
+            hdr10plus: None,
         }),
         audio: Vec::new(),
         subtitles: Vec::new(),

@@ -79,6 +79,11 @@ impl Window {
         self.bytes(at, count)
     }
 
+    /// How often the file was read.
+    pub(super) fn reads(&self) -> u32 {
+        self.reads
+    }
+
     fn read(&mut self, at: u64, count: usize) -> Look<()> {
         let wanted = (count.max(STEP) as u64).min(self.len - at) as usize;
         self.spent += wanted as u64;

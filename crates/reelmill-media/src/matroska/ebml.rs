@@ -125,6 +125,9 @@ pub(super) fn head(id: u32, size: u64, out: &mut Vec<u8>) {
     out.extend(&marked.to_be_bytes()[8 - length as usize..]);
 }
 
+/// Eight bytes that say that a size is not known.
+pub(super) const UNKNOWN_SIZE: [u8; 8] = [1, 255, 255, 255, 255, 255, 255, 255];
+
 /// Eight bytes that state a size, for heads that are completed later.
 pub(super) fn long_size(size: u64) -> [u8; 8] {
     (size | 1 << 56).to_be_bytes()

@@ -2,11 +2,13 @@
 
 use super::Refusal;
 use super::ebml::{self, variable};
+use super::growth::{Growing, Growth};
 use super::output::Output;
 use reelmill_core::error::Failure;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Bytes read at once.
 const BUFFER: usize = 1 << 20;
@@ -35,7 +37,7 @@ impl Head {
 
 /// A file that is read from start to end.
 pub(super) struct Input {
-    file: BufReader<File>,
+    file: BufReader<Growing>,
     path: PathBuf,
     pub(super) at: u64,
     pub(super) len: u64,
@@ -46,8 +48,18 @@ impl Input {
         let fail = |error: io::Error| Failure::io(format!("read {}", path.display()), &error);
         let file = File::open(path).map_err(fail)?;
         let len = file.metadata().map_err(fail)?.len();
-        let file = BufReader::with_capacity(BUFFER, file);
+        let file = BufReader::with_capacity(BUFFER, Growing::new(file, None));
         Ok(Self { file, path: path.to_owned(), at: 0, len })
+    }
+
+    /// Opens a file that is still being written, once there is something final in
+    /// it; its length is not known.
+    pub(super) fn open_growing(path: &Path, growth: &Arc<Growth>) -> Result<Self, Failure> {
+        let fail = |error: io::Error| Failure::io(format!("read {}", path.display()), &error);
+        growth.beyond(0);
+        let file = Growing::new(File::open(path).map_err(fail)?, Some(growth.clone()));
+        let file = BufReader::with_capacity(BUFFER, file);
+        Ok(Self { file, path: path.to_owned(), at: 0, len: u64::MAX >> 1 })
     }
 
     /// Goes to the segment's content; its head.
@@ -72,7 +84,7 @@ impl Input {
     /// The head of the next element; `None` at the end of the file.
     pub(super) fn head(&mut self) -> Result<Option<Head>, Failure> {
         let at = self.at;
-        if at >= self.len {
+        if at >= self.len || !self.file.get_ref().goes_beyond(at) {
             return Ok(None);
         }
         let mut bytes = [0; 12];

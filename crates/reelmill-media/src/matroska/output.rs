@@ -1,10 +1,13 @@
 //! Writes a Matroska file from its start to its end.
 
 use super::ebml;
+use super::growth::Growth;
 use reelmill_core::error::Failure;
 use std::fs::File;
-use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufWriter, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Bytes written at once.
 const BUFFER: usize = 1 << 20;
@@ -15,6 +18,7 @@ pub(super) struct Output {
     path: PathBuf,
     pub(super) at: u64,
     patches: Vec<(u64, Vec<u8>)>,
+    growth: Arc<Growth>,
 }
 
 /// An element whose size is stated when it is over.
@@ -27,11 +31,12 @@ pub(super) struct Open {
 }
 
 impl Output {
-    pub(super) fn create(path: &Path) -> Result<Self, Failure> {
+    /// `growth` is told how far the file is final.
+    pub(super) fn create(path: &Path, growth: Arc<Growth>) -> Result<Self, Failure> {
         let file = File::create(path)
             .map_err(|error| Failure::io(format!("write {}", path.display()), &error))?;
         let file = BufWriter::with_capacity(BUFFER, file);
-        Ok(Self { file, path: path.to_owned(), at: 0, patches: Vec::new() })
+        Ok(Self { file, path: path.to_owned(), at: 0, patches: Vec::new(), growth })
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
@@ -44,15 +49,26 @@ impl Output {
     pub(super) fn open(&mut self, id: u32) -> Result<Open, Failure> {
         let at = self.at;
         let mut head: Vec<u8> = id.to_be_bytes().into_iter().skip_while(|b| *b == 0).collect();
-        head.extend(ebml::long_size(0));
+        head.extend(ebml::UNKNOWN_SIZE);
         self.write(&head)?;
         Ok(Open { at, content: self.at })
     }
 
-    /// Ends an element.
+    /// Ends an element; its size is written when all else is.
     pub(super) fn close(&mut self, open: Open) {
         let size = ebml::long_size(self.at - open.content);
         self.patches.push((open.content - 8, size.to_vec()));
+    }
+
+    /// Ends an element, after which all that was written is final, but for what
+    /// [`Self::close`] and [`Self::patch`] change.
+    pub(super) fn close_finally(&mut self, open: Open) -> Result<(), Failure> {
+        self.file.flush().map_err(|error| self.fail(&error))?;
+        let size = ebml::long_size(self.at - open.content);
+        let put = self.file.get_ref().write_all_at(&size, open.content - 8);
+        put.map_err(|error| self.fail(&error))?;
+        self.growth.reach(self.at);
+        Ok(())
     }
 
     /// Notes bytes that will stand at `at` in the end.
@@ -65,10 +81,10 @@ impl Output {
         let patches = std::mem::take(&mut self.patches);
         self.file.flush().map_err(|error| self.fail(&error))?;
         for (at, bytes) in patches {
-            let file = self.file.get_mut();
-            let put = file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(&bytes));
-            put.map_err(|error| self.fail(&error))?;
+            let file = self.file.get_ref();
+            file.write_all_at(&bytes, at).map_err(|error| self.fail(&error))?;
         }
+        self.growth.reach(self.at);
         Ok(self.at)
     }
 

@@ -2,10 +2,12 @@
 
 use super::Refusal;
 use super::ebml::{self, children, number, variable};
+use super::growth::Growth;
 use super::header::{Header, read};
 use super::input::{Head, Input};
 use reelmill_core::error::Failure;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +67,27 @@ pub fn packets(
     wanted: &dyn Fn(u64) -> bool,
     on_packet: &mut dyn FnMut(Packet<'_>) -> Result<(), Failure>,
 ) -> Result<Header, Refusal> {
-    let mut input = Input::open(path)?;
+    all(Input::open(path)?, wanted, on_packet)
+}
+
+/// The same of a file that is still being written, up to where it ends growing.
+///
+/// # Errors
+/// As [`packets`].
+pub fn packets_of_growing(
+    path: &Path,
+    growth: &Arc<Growth>,
+    wanted: &dyn Fn(u64) -> bool,
+    on_packet: &mut dyn FnMut(Packet<'_>) -> Result<(), Failure>,
+) -> Result<Header, Refusal> {
+    all(Input::open_growing(path, growth)?, wanted, on_packet)
+}
+
+fn all(
+    mut input: Input,
+    wanted: &dyn Fn(u64) -> bool,
+    on_packet: &mut dyn FnMut(Packet<'_>) -> Result<(), Failure>,
+) -> Result<Header, Refusal> {
     let segment = input.segment()?;
     let end = segment.size.map_or(input.len, |size| segment.content + size);
     let (header, mut next) = read(&mut input)?;

@@ -3,6 +3,7 @@
 use super::Refusal;
 use super::cues::{self, Moves};
 use super::ebml::{self, children, number};
+use super::growth::Growth;
 use super::header::{self, Header};
 use super::input::{Head, Input};
 use super::output::Output;
@@ -12,6 +13,7 @@ use crate::hdr::digest::Digest;
 use reelmill_core::error::{Failure, FailureClass};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// What becomes of a packet.
@@ -29,6 +31,8 @@ pub struct Edits<'a> {
     pub change: Change<'a>,
     /// Told now and then that the work goes on.
     pub alive: &'a (dyn Fn() + Sync),
+    /// Told how far the new file is final.
+    pub growth: Arc<Growth>,
 }
 
 /// Packets of a track.
@@ -73,7 +77,7 @@ pub fn rewrite(
         return Refusal::odd("its video is compressed once more by the container");
     }
     let input = Input::open(path)?;
-    let out = Output::create(out)?;
+    let out = Output::create(out, edits.growth.clone())?;
     let dropped = edits.drop;
     let pass = Pass {
         input,
@@ -247,7 +251,7 @@ impl Pass<'_> {
             self.content = content;
             self.last = self.last.max(base.saturating_mul(scale as i64));
         }
-        self.out.close(open);
+        self.out.close_finally(open)?;
         Ok(())
     }
 

@@ -103,8 +103,9 @@ async fn units(
     Ok(())
 }
 
-/// What the stream says counts more than what the container said.
-fn note(nal: &[u8], stream: u32, info: &mut VideoInfo) {
+/// Takes in what a unit of `stream` says: that counts more than what the container
+/// said.
+pub(crate) fn note(nal: &[u8], stream: u32, info: &mut VideoInfo) {
     if NalKind::of(nal) == Some(NalKind::RPU) {
         if let Ok(rpu) = Rpu::parse(nal) {
             info.dolby_vision = Some(with(info.dolby_vision.take(), &rpu, stream));

@@ -8,6 +8,8 @@ mod convert;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod dolby_facts;
+#[cfg(test)]
 mod dolby_film;
 #[cfg(test)]
 mod dolby_fuzz;

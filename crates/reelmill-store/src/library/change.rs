@@ -105,9 +105,13 @@ impl Writing<'_> {
 
     async fn new_shape(&mut self, shape: &Facts, text: &str) -> Result<i64, sqlx::Error> {
         let put = "INSERT INTO shape (facts, kind, container, codec, width, height, hdr, \
-                   audio_codecs, audio_languages, subtitle_languages) \
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id";
+                   audio_codecs, audio_languages, subtitle_languages, \
+                   dv_profile, dv_layer, dv_levels, hdr10plus) \
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id";
         let video = shape.video.as_ref();
+        let dolby = video.and_then(|video| video.dolby_vision.as_ref());
+        let levels = dolby.map_or(&[][..], |dolby| &dolby.levels);
+        let levels: Vec<String> = levels.iter().map(u8::to_string).collect();
         let languages = shape.audio.iter().filter_map(|track| track.language.as_deref());
         let subtitles = shape.subtitles.iter().filter_map(|track| track.language.as_deref());
         sqlx::query_scalar(put)
@@ -121,6 +125,10 @@ impl Writing<'_> {
             .bind(words(shape.audio.iter().map(|track| track.codec.as_str())))
             .bind(words(languages))
             .bind(words(subtitles))
+            .bind(dolby.map(|dolby| dolby.profile))
+            .bind(dolby.and_then(|dolby| word(dolby.layer?)))
+            .bind(words(levels.iter().map(String::as_str)))
+            .bind(video.is_some_and(|video| video.hdr10plus == Some(true)))
             .fetch_one(&mut *self.db)
             .await
     }
@@ -128,6 +136,14 @@ impl Writing<'_> {
     async fn row(&mut self, folder: i64, name: &[u8]) -> Result<Option<i64>, sqlx::Error> {
         let get = "SELECT id FROM file WHERE folder = ? AND name = ?";
         sqlx::query_scalar(get).bind(folder).bind(name).fetch_optional(&mut *self.db).await
+    }
+
+    /// Whether the file of a row is there as it was.
+    async fn same(&mut self, id: i64, file: &LibraryFile) -> Result<bool, sqlx::Error> {
+        let get = "SELECT count(*) FROM file WHERE id = ? AND size = ? AND mtime = ? \
+                   AND gone_at IS NULL";
+        let get = sqlx::query_scalar(get).bind(id).bind(file.size as i64).bind(file.mtime);
+        get.fetch_one(&mut *self.db).await.map(|count: i64| count > 0)
     }
 
     async fn put(&mut self, file: &LibraryFile) -> Result<(), sqlx::Error> {
@@ -138,6 +154,10 @@ impl Writing<'_> {
             None => None,
         };
         let known = self.row(folder, &file.name).await?;
+        let same = match known {
+            Some(id) => self.same(id, file).await?,
+            None => false,
+        };
         let put = "INSERT INTO file (folder, name, size, mtime, digest, first_seen, shape, \
                    duration_ms, fps_milli, failure, retry) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
                    ON CONFLICT (folder, name) DO UPDATE SET size = excluded.size, \
@@ -162,6 +182,8 @@ impl Writing<'_> {
             .fetch_one(&mut *self.db)
             .await?;
         match known {
+            // It was only looked at again.
+            Some(_) if same => Ok(()),
             Some(id) => self.event(id, "changed", "").await,
             None => self.index(id, &joined(&file.folder, &file.name)).await,
         }

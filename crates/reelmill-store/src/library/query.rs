@@ -6,6 +6,7 @@ use super::rows::{among, from_json, word};
 use super::{LibraryFile, LibraryStore, rows};
 use crate::StoreError;
 use crate::sqlite::fault;
+use reelmill_core::dolby::EnhancementLayer;
 use reelmill_core::facts::MediaKind;
 use reelmill_core::library::rules::Verdict;
 use reelmill_core::media::Hdr;
@@ -28,6 +29,14 @@ pub struct FileFilter {
     pub kinds: Vec<MediaKind>,
     /// With any of these kinds of HDR.
     pub hdr: Vec<Hdr>,
+    /// With Dolby Vision of any of these profiles.
+    pub dolby_profiles: Vec<u8>,
+    /// With any of these kinds of enhancement layer.
+    pub dolby_layers: Vec<EnhancementLayer>,
+    /// With all of these levels of Dolby Vision's metadata.
+    pub dolby_levels: Vec<u8>,
+    /// With HDR10+, or without.
+    pub hdr10plus: Option<bool>,
     /// Whose picture, or one of whose audio tracks, has this codec.
     pub codec: Option<String>,
     /// In this container.
@@ -72,6 +81,8 @@ pub enum Group {
     Resolution,
     /// Kind of HDR.
     Hdr,
+    /// Profile and enhancement layer of Dolby Vision.
+    DolbyVision,
     /// Container.
     Container,
 }
@@ -119,6 +130,20 @@ impl FileFilter {
         if !self.hdr.is_empty() {
             let kinds: Vec<_> = self.hdr.iter().filter_map(word).collect();
             list(query.push(" AND hdr IN "), &kinds);
+        }
+        if !self.dolby_profiles.is_empty() {
+            list(query.push(" AND dv_profile IN "), &self.dolby_profiles);
+        }
+        if !self.dolby_layers.is_empty() {
+            let layers: Vec<_> = self.dolby_layers.iter().filter_map(word).collect();
+            list(query.push(" AND dv_layer IN "), &layers);
+        }
+        for level in &self.dolby_levels {
+            let level = among(&level.to_string());
+            query.push(" AND instr(dv_levels, ").push_bind(level).push(") > 0");
+        }
+        if let Some(wanted) = self.hdr10plus {
+            query.push(" AND hdr10plus = ").push_bind(wanted);
         }
         if let Some(codec) = &self.codec {
             query.push(" AND (codec = ").push_bind(codec.to_lowercase());
@@ -322,6 +347,9 @@ impl LibraryStore {
             }
             Group::Resolution => "ifnull(s.width || 'x' || s.height, 'no picture')",
             Group::Hdr => "ifnull(s.hdr, 'no picture')",
+            Group::DolbyVision => {
+                "ifnull('profile ' || s.dv_profile || ifnull(' ' || upper(s.dv_layer), ''), 'none')"
+            }
             Group::Container => "s.container",
         };
         let mut query =

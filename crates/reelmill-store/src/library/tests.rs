@@ -2,7 +2,8 @@
 
 use super::*;
 use proptest::prelude::*;
-use reelmill_core::facts::{AudioFacts, Chroma, MediaKind, SubtitleFacts, VideoFacts};
+use reelmill_core::dolby::EnhancementLayer;
+use reelmill_core::facts::{AudioFacts, Chroma, DolbyFacts, MediaKind, SubtitleFacts, VideoFacts};
 use reelmill_core::library::rules::{Rules, Subject, Verdict};
 use reelmill_core::media::Hdr;
 use reelmill_core::time::Timestamp;
@@ -35,6 +36,12 @@ fn film(path: &[u8], hdr: Hdr) -> LibraryFile {
                 bit_depth: 10,
                 chroma: Chroma::C420,
                 hdr,
+                dolby_vision: (hdr == Hdr::DolbyVision).then(|| DolbyFacts {
+                    profile: 7,
+                    layer: Some(EnhancementLayer::Fel),
+                    levels: vec![1, 5, 11],
+                }),
+                hdr10plus: Some(hdr == Hdr::Hdr10),
             }),
             audio: vec![AudioFacts {
                 codec: "aac".into(),
@@ -85,6 +92,79 @@ async fn files_come_back_as_they_were_put() {
     store.each(library, tell).await.unwrap();
     let moon = "B/Mond über Köln.mkv".as_bytes();
     assert_eq!(names, [&b"broken.mkv"[..], b"A/Sun\xff_1.mkv", moon], "by folder and name");
+}
+
+#[tokio::test]
+async fn dolby_vision_is_found_by_profile_layer_and_levels() {
+    let (_dir, store, library) = filled().await;
+    let dolby = LibraryFile { digest: 9, ..film(b"C/dolby.mkv", Hdr::DolbyVision) };
+    store.apply(library, &[put(dolby)], NOW).await.unwrap();
+    store.settle(library, None).await.unwrap();
+    let count = async |filter: FileFilter| {
+        let found = store.find(&filter, 10).await.unwrap().len();
+        let stats = store.stats(&filter, Group::DolbyVision).await.unwrap();
+        assert_eq!(stats.iter().map(|group| group.files).sum::<u64>(), found as u64, "{filter:?}");
+        found
+    };
+    let all = FileFilter::default;
+    assert_eq!(count(FileFilter { dolby_profiles: vec![5, 7], ..all() }).await, 1);
+    assert_eq!(count(FileFilter { dolby_profiles: vec![8], ..all() }).await, 0);
+    let fel = vec![EnhancementLayer::Fel];
+    assert_eq!(count(FileFilter { dolby_layers: fel, ..all() }).await, 1);
+    let mel = vec![EnhancementLayer::Mel];
+    assert_eq!(count(FileFilter { dolby_layers: mel, ..all() }).await, 0);
+    assert_eq!(count(FileFilter { dolby_levels: vec![1, 11], ..all() }).await, 1);
+    assert_eq!(count(FileFilter { dolby_levels: vec![1, 6], ..all() }).await, 0, "all of them");
+    assert_eq!(count(FileFilter { hdr10plus: Some(true), ..all() }).await, 1);
+    let stats = store.stats(&all(), Group::DolbyVision).await.unwrap();
+    let sorts: Vec<_> = stats.iter().map(|group| group.sort.as_str()).collect();
+    assert!(sorts.contains(&"profile 7 FEL") && sorts.contains(&"none"), "{sorts:?}");
+}
+
+#[tokio::test]
+async fn a_cache_of_an_earlier_version_is_read_and_looking_again_is_no_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("library.db");
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let pool = SqlitePool::connect_with(options).await.unwrap();
+    let before = Migrator {
+        migrations: MIGRATIONS.iter().take(1).cloned().collect::<Vec<_>>().into(),
+        ..Migrator::DEFAULT
+    };
+    before.run(&pool).await.unwrap();
+    let mut old = film(b"A/film.mkv", Hdr::DolbyVision);
+    let video = old.facts.as_mut().unwrap().video.as_mut().unwrap();
+    (video.dolby_vision, video.hdr10plus) = (None, None);
+    let text = rows::to_json(&rows::shape(old.facts.as_ref().unwrap())).unwrap();
+    for statement in [
+        "INSERT INTO library (id, uuid, root) VALUES (1, 'one', x'2f')".to_owned(),
+        "INSERT INTO folder (id, library, path) VALUES (1, 1, CAST('A' AS BLOB))".to_owned(),
+        format!(
+            "INSERT INTO shape VALUES (1, '{text}', 'video', 'mkv', 'hevc', 1920, 1080, \
+                 'dolby_vision', ' aac ', ' ger ', ' eng ')"
+        ),
+        format!(
+            "INSERT INTO file (id, folder, name, size, mtime, digest, first_seen, shape, \
+                 duration_ms, fps_milli) VALUES (1, 1, CAST('film.mkv' AS BLOB), {}, {}, {}, 0, \
+                 1, 61000, 23976)",
+            old.size, old.mtime, old.digest as i64
+        ),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&pool).await.unwrap();
+    }
+    pool.close().await;
+    let store = LibraryStore::open(&path).await.unwrap();
+    let found = store.find(&FileFilter::default(), 10).await.unwrap();
+    assert_eq!(found[0].file, old);
+    assert!(found[0].file.facts.as_ref().unwrap().outdated());
+    let again = film(b"A/film.mkv", Hdr::DolbyVision);
+    store.apply(1, &[put(again.clone())], NOW).await.unwrap();
+    let filter = FileFilter { dolby_profiles: vec![7], ..FileFilter::default() };
+    assert_eq!(store.find(&filter, 10).await.unwrap()[0].file, again);
+    assert!(store.history(None, None, 10).await.unwrap().is_empty(), "it has not changed");
+    let touched = LibraryFile { mtime: again.mtime + 1, ..again };
+    store.apply(1, &[put(touched)], NOW).await.unwrap();
+    assert_eq!(store.history(None, None, 10).await.unwrap()[0].what, "changed");
 }
 
 #[tokio::test]
@@ -233,7 +313,10 @@ async fn a_cache_of_a_later_version_is_refused_and_libraries_are_known_by_name()
     assert_eq!(store.seen_at(b"/films").await.unwrap(), None);
     assert_eq!(store.seen_at(b"/elsewhere").await.unwrap().unwrap().uuid, "one");
     assert_eq!(store.libraries().await.unwrap().len(), 1);
-    sqlx::query("UPDATE _sqlx_migrations SET version = 99").execute(&store.pool).await.unwrap();
+    sqlx::query("UPDATE _sqlx_migrations SET version = 99 WHERE version = 2")
+        .execute(&store.pool)
+        .await
+        .unwrap();
     store.close().await;
     let error = LibraryStore::open(&dir.path().join("library.db")).await.unwrap_err();
     assert!(matches!(error, StoreError::NewerDatabase { found: 99, .. }), "{error}");

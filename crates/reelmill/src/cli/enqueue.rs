@@ -1,6 +1,8 @@
 //! `reelmill scan --enqueue` and `--dry-run`: what the rules want converted, as
 //! a list with its sums, or as jobs of a server.
 
+mod shared;
+
 use super::args::Common;
 use super::library_args::ScanArgs;
 use super::{out, scan};
@@ -20,6 +22,7 @@ use reelmill_core::library::rules::Verdict;
 use reelmill_core::preset::Presets;
 use reelmill_store::{FileFilter, FoundFile, LibraryStore};
 use sha2::{Digest, Sha256};
+use shared::Shared;
 use std::collections::BTreeMap;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -50,6 +53,7 @@ struct Enqueue<'a> {
     store: &'a LibraryStore,
     presets: Presets,
     client: Client,
+    shared: Option<Shared>,
     tried: Factors,
 }
 
@@ -67,7 +71,9 @@ pub(super) async fn run(
 ) -> Result<(), Ending> {
     let presets = farm::presets()?;
     let client = Client::new(&common.server, common.api_key.as_deref()).map_err(Ending::usage)?;
-    let mut enqueue = Enqueue { place, args, common, store, presets, client, tried: UNTRIED };
+    let shared = args.shared.then(|| Shared::open(place)).transpose()?;
+    let tried = UNTRIED;
+    let mut enqueue = Enqueue { place, args, common, store, presets, client, shared, tried };
     if let Some(count) = args.sample {
         enqueue.tried = enqueue.sample(count, stop).await?;
     }
@@ -146,19 +152,28 @@ impl Enqueue<'_> {
                 out::line(&format!("{shown}: {how} (rule '{rule}'), {now} to about {then}"));
             }
         } else {
-            match self.submit(file, &path, (preset, set, *priority), &key).await {
+            let how = (preset.as_str(), &set[..], *priority);
+            let handed = match &self.shared {
+                Some(shared) => shared
+                    .order((self.place, &path), how, self.args.replace)
+                    .map_err(ClientError::Problem),
+                None => self.submit(file, &path, how, &key).await,
+            };
+            match handed {
                 Ok(id) => {
-                    let note = format!("{key} as job {id} with preset '{preset}' (rule '{rule}')");
+                    let what = if self.args.shared { "order" } else { "job" };
+                    let note =
+                        format!("{key} as {what} {id} with preset '{preset}' (rule '{rule}')");
                     self.store
                         .note(file.id, "queued", &note, clock::now())
                         .await
                         .map_err(|e| e.failure())?;
                     if self.common.json {
                         out::json(
-                            &serde_json::json!({"event": "queued", "path": shown, "job": id, "preset": preset}),
+                            &serde_json::json!({"event": "queued", "path": shown, what: id, "preset": preset}),
                         );
                     } else if !self.common.quiet {
-                        out::line(&format!("{shown}: job {id}, preset '{preset}'"));
+                        out::line(&format!("{shown}: {what} {id}, preset '{preset}'"));
                     }
                 }
                 Err(ClientError::Problem(failure)) => {
@@ -182,6 +197,9 @@ impl Enqueue<'_> {
 
     /// Whether this version was queued before.
     async fn queued(&self, file: &FoundFile, key: &str) -> Result<bool, Failure> {
+        if self.shared.as_ref().is_some_and(|it| it.waits(self.place, &file.file.path())) {
+            return Ok(true);
+        }
         let history =
             self.store.history(None, Some(file.id), 100).await.map_err(|e| e.failure())?;
         Ok(history.iter().any(|event| event.what == "queued" && event.note.starts_with(key)))

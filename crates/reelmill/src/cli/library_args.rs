@@ -1,6 +1,7 @@
 //! The arguments of the commands about libraries.
 
 use clap::{Args, ValueEnum};
+use reelmill_core::dolby::EnhancementLayer;
 use reelmill_core::facts::MediaKind;
 use reelmill_core::library::hours::Window;
 use reelmill_core::library::quantity::{amount, millis};
@@ -71,6 +72,13 @@ pub(crate) struct ScanArgs {
     /// Queue what the rules want converted on a server.
     #[arg(long)]
     pub(crate) enqueue: bool,
+    /// Queue it in the library itself instead: 'convert --dir DIR --shared --queue'
+    /// on any machine that mounts it does the work; no server is needed.
+    #[arg(long, requires = "enqueue", conflicts_with = "library")]
+    pub(crate) shared: bool,
+    /// With --shared: outputs take their sources' places.
+    #[arg(long, requires = "shared")]
+    pub(crate) replace: bool,
     /// Only show what would be queued, and what it would come to.
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -98,6 +106,18 @@ pub(crate) struct QueryArgs {
     /// Files with HDR: of this kind (hdr10, hlg, dolby_vision), or of any.
     #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "any", value_parser = hdr)]
     pub(crate) hdr: Option<HdrWanted>,
+    /// Files with HDR10+.
+    #[arg(long)]
+    pub(crate) hdr10plus: bool,
+    /// Files with Dolby Vision of this profile, for example 7 or 5,8.
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub(crate) dv_profile: Vec<u8>,
+    /// Files with this kind of enhancement layer.
+    #[arg(long, value_name = "LAYER", value_delimiter = ',', value_enum)]
+    pub(crate) dv_layer: Vec<Layer>,
+    /// Files with this level of Dolby Vision's metadata, for example 1 or 5,6 (both).
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub(crate) dv_level: Vec<u8>,
     /// Files whose picture or sound has this codec.
     #[arg(long, value_name = "C")]
     pub(crate) codec: Option<String>,
@@ -128,7 +148,7 @@ pub(crate) struct QueryArgs {
     /// Files that cannot be read.
     #[arg(long)]
     pub(crate) unreadable: bool,
-    /// Files, bytes and hours by codec, resolution, hdr or container.
+    /// Files, bytes and hours by codec, resolution, hdr, dolby-vision or container.
     #[arg(long, value_name = "BY", num_args = 0..=1, default_missing_value = "codec", value_enum)]
     pub(crate) stats: Option<StatsBy>,
     /// Files, bytes and hours by what the rules say.
@@ -216,8 +236,29 @@ pub(crate) enum StatsBy {
     Resolution,
     /// Kind of HDR.
     Hdr,
+    /// Profile and enhancement layer of Dolby Vision.
+    DolbyVision,
     /// Container.
     Container,
+}
+
+/// Kinds of enhancement layer, as words of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Layer {
+    /// Minimal.
+    Mel,
+    /// Full.
+    Fel,
+}
+
+impl Layer {
+    /// The kind that is meant.
+    pub(crate) fn layer(self) -> EnhancementLayer {
+        match self {
+            Self::Mel => EnhancementLayer::Mel,
+            Self::Fel => EnhancementLayer::Fel,
+        }
+    }
 }
 
 /// How a list is written.

@@ -20,9 +20,9 @@ pub(crate) fn run(args: &PresetsArgs, common: &Common) -> Result<Exit, Ending> {
     if let Some(name) = &args.name {
         let preset = presets.get(name, &[]).map_err(Ending::usage)?;
         if common.json {
-            out::json(&preset);
+            out::json(&preset.shown()?);
         } else {
-            let table = std::collections::BTreeMap::from([(name, preset)]);
+            let table = std::collections::BTreeMap::from([(name, preset.shown()?)]);
             let text = toml::to_string_pretty(&table)
                 .map_err(|e| Failure::permanent(format!("cannot write the preset: {e}")))?;
             out::line(text.trim_end());
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &PresetsArgs, common: &Common) -> Result<Exit, Ending> {
     for name in presets.names() {
         let preset = presets.get(name, &[]).map_err(Ending::usage)?;
         if common.json {
-            out::json(&serde_json::json!({"name": name, "preset": preset}));
+            out::json(&serde_json::json!({"name": name, "preset": preset.shown()?}));
         } else {
             out::line(&format!("{name:<12} {:<5} {}", preset.format, preset.description));
         }

@@ -99,6 +99,7 @@ fn group(by: StatsBy) -> Group {
         StatsBy::Codec => Group::Codec,
         StatsBy::Resolution => Group::Resolution,
         StatsBy::Hdr => Group::Hdr,
+        StatsBy::DolbyVision => Group::DolbyVision,
         StatsBy::Container => Group::Container,
     }
 }
@@ -110,6 +111,10 @@ fn filter(args: &QueryArgs, place: Option<&Place>) -> FileFilter {
         folder: within.filter(|within| !within.is_empty()),
         kinds: args.kind.map_or_else(Vec::new, super::library_args::Kinds::list),
         hdr: args.hdr.clone().map_or_else(Vec::new, |wanted| wanted.0),
+        dolby_profiles: args.dv_profile.clone(),
+        dolby_layers: args.dv_layer.iter().map(|layer| layer.layer()).collect(),
+        dolby_levels: args.dv_level.clone(),
+        hdr10plus: args.hdr10plus.then_some(true),
         codec: args.codec.clone(),
         container: args.container.clone(),
         resolution: args.resolution,

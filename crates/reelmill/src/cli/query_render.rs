@@ -3,7 +3,7 @@
 use super::args::Common;
 use super::library_args::Export;
 use super::{out, scan::clean};
-use reelmill_core::facts::{AudioFacts, Facts, SubtitleFacts};
+use reelmill_core::facts::{AudioFacts, DolbyFacts, Facts, SubtitleFacts, VideoFacts};
 use reelmill_core::library::rules::Verdict;
 use reelmill_core::media::Hdr;
 use reelmill_store::{FileEvent, FoundFile, LibraryStats, VerdictStats};
@@ -56,13 +56,25 @@ fn moment(micros: i64) -> String {
     format!("{:.0}", at)
 }
 
-fn hdr(kind: Hdr) -> &'static str {
-    match kind {
-        Hdr::None => "",
-        Hdr::Hdr10 => "HDR10",
-        Hdr::Hlg => "HLG",
-        Hdr::DolbyVision => "Dolby Vision",
+/// The kinds of HDR of a picture: `Dolby Vision 7 FEL (L1 L5 L6), HDR10+`.
+fn hdr(video: &VideoFacts) -> Vec<String> {
+    let mut kinds = Vec::new();
+    match (video.hdr, &video.dolby_vision) {
+        (Hdr::None, None) => {}
+        (Hdr::Hdr10, None) => kinds.push("HDR10".to_owned()),
+        (Hdr::Hlg, None) => kinds.push("HLG".to_owned()),
+        (Hdr::DolbyVision, None) => kinds.push("Dolby Vision".to_owned()),
+        (_, Some(dolby)) => {
+            kinds.push(format!("Dolby Vision {} ({})", dolby.label(), levels(dolby)));
+        }
     }
+    kinds.extend((video.hdr10plus == Some(true)).then(|| "HDR10+".to_owned()));
+    kinds
+}
+
+/// Levels of metadata: `L1 L5 L6`.
+fn levels(dolby: &DolbyFacts) -> String {
+    dolby.levels.iter().map(|level| format!("L{level}")).collect::<Vec<_>>().join(" ")
 }
 
 fn audio(tracks: &[AudioFacts]) -> String {
@@ -93,7 +105,7 @@ pub(super) fn line(file: &FoundFile) -> String {
     if let Some(video) = &what.video {
         parts.push(format!("{} {}x{}", video.codec, video.width, video.height));
         parts.extend(video.fps().map(|fps| format!("{fps:.3} fps")));
-        parts.extend((video.hdr != Hdr::None).then(|| hdr(video.hdr).to_owned()));
+        parts.extend(hdr(video));
     }
     parts.extend((!what.audio.is_empty()).then(|| audio(&what.audio)));
     parts.extend(what.duration_ms.map(|ms| out::seconds(ms as f64 / 1000.0)));
@@ -205,7 +217,7 @@ pub(super) struct Writer<W> {
 
 /// The columns of comma-separated values.
 const COLUMNS: &str = "path,bytes,modified,kind,container,seconds,codec,width,height,fps,bit_depth,hdr,audio,\
-    subtitles,made_by,failure,action,preset,rule,reason";
+    subtitles,made_by,failure,action,preset,rule,reason,hdr10plus,dv_profile,dv_layer,dv_levels";
 
 impl<W: Write> Writer<W> {
     pub(super) fn new(to: W, format: Export) -> Self {
@@ -262,6 +274,7 @@ fn quoted(field: &str) -> String {
 fn fields(file: &FoundFile) -> Vec<String> {
     let facts = file.file.facts.as_ref().ok();
     let video = facts.and_then(|facts| facts.video.as_ref());
+    let dolby = video.and_then(|video| video.dolby_vision.as_ref());
     let text = |value: Option<String>| value.unwrap_or_default();
     let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let (action, preset, rule, reason) = match &file.verdict {
@@ -294,13 +307,18 @@ fn fields(file: &FoundFile) -> Vec<String> {
         preset,
         rule,
         reason,
+        text(video.and_then(|v| v.hdr10plus).map(|has| if has { "yes" } else { "no" }.to_owned())),
+        text(dolby.map(|dolby| dolby.profile.to_string())),
+        text(dolby.and_then(|dolby| dolby.layer).map(|layer| layer.label().to_owned())),
+        text(dolby.map(levels)),
     ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reelmill_core::facts::{Chroma, MediaKind, VideoFacts};
+    use reelmill_core::dolby::EnhancementLayer;
+    use reelmill_core::facts::{Chroma, MediaKind};
     use reelmill_core::time::Timestamp;
     use reelmill_store::LibraryFile;
 
@@ -313,7 +331,13 @@ mod tests {
             fps_milli: Some(23_976),
             bit_depth: 8,
             chroma: Chroma::C420,
-            hdr: Hdr::Hlg,
+            hdr: Hdr::DolbyVision,
+            dolby_vision: Some(DolbyFacts {
+                profile: 7,
+                layer: Some(EnhancementLayer::Fel),
+                levels: vec![1, 5, 6],
+            }),
+            hdr10plus: Some(true),
         };
         let track = |language: Option<&str>| AudioFacts {
             codec: "aac".into(),

@@ -146,6 +146,8 @@ impl Watch<'_> {
             accept_missing: false,
             rules: self.args.rules.clone(),
             enqueue: false,
+            shared: false,
+            replace: false,
             dry_run: false,
             sample: None,
             library: None,

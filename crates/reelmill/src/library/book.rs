@@ -45,10 +45,13 @@ impl Book {
     pub(crate) fn open(place: &Place, asked: &Asked) -> Result<Self, Failure> {
         let presets = farm::presets()?;
         if let Asked::Preset(preset, set) = asked {
-            presets.get(preset, set)?;
-            let digest = digest(&format!("{preset}\n{}", set.join("\n")));
-            let origin = format!("preset '{preset}' for all video");
-            return Ok(Self { rules: Rules::all_video(preset, set), origin, digest });
+            let told = presets.get(preset, set)?;
+            let rules = Rules::all_video(preset, &told, set);
+            let profiles = &rules.rules[0].when.dolby_vision_profile.0;
+            let digest = digest(&format!("{preset}\n{}\n{profiles:?}", set.join("\n")));
+            let which = if profiles.is_empty() { "" } else { " with Dolby Vision" };
+            let origin = format!("preset '{preset}' for all video{which}");
+            return Ok(Self { rules, origin, digest });
         }
         let own = place.root.join(FOLDER).join(FILE);
         let machine = paths::config().join(FILE);

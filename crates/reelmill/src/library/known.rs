@@ -5,7 +5,7 @@ use reelmill_core::error::Failure;
 use reelmill_core::facts::Facts;
 use reelmill_core::library::files::Seen;
 use reelmill_store::{LibraryFile, Trouble};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// No number, where there is none.
 const NONE: u32 = u32::MAX;
@@ -18,6 +18,8 @@ pub(crate) struct Known {
     folders: HashMap<Box<[u8]>, Span>,
     /// Facts as JSON, without length and frame rate; many files share each.
     shapes: Vec<Box<str>>,
+    /// Numbers of those that an earlier version wrote, which looked at less.
+    outdated: HashSet<u32>,
     troubles: Vec<Trouble>,
 }
 
@@ -56,8 +58,15 @@ pub(crate) struct Entry<'a> {
 impl Known {
     /// Adds a shape; its number.
     pub(crate) fn shape(&mut self, json: &str) -> u32 {
+        let number = self.shapes.len() as u32;
+        // Facts of other codecs are never outdated; most need not be parsed.
+        if json.contains("\"hevc\"")
+            && serde_json::from_str::<Facts>(json).is_ok_and(|facts| facts.outdated())
+        {
+            self.outdated.insert(number);
+        }
         self.shapes.push(json.into());
-        self.shapes.len() as u32 - 1
+        number
     }
 
     /// Begins with a folder; `None` when it was begun before.
@@ -168,9 +177,10 @@ impl Known {
 
     /// Whether file `at` of a folder is to be looked at again.
     pub(crate) fn retry(&self, span: Span, at: usize) -> bool {
-        let trouble =
-            |packed: &Packed| packed.failed.then(|| self.troubles.get(packed.what as usize));
-        self.packed(span, at).and_then(trouble).flatten().is_some_and(|trouble| trouble.retry)
+        self.packed(span, at).is_some_and(|packed| match packed.failed {
+            true => self.troubles.get(packed.what as usize).is_some_and(|trouble| trouble.retry),
+            false => self.outdated.contains(&packed.what),
+        })
     }
 
     /// All that is known of file `at` of the folder `path`.

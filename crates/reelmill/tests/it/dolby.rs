@@ -3,16 +3,17 @@
 
 use super::dolby_film::{BAR, FIRST_PQ, FRAMES, Kind, SIZE, film};
 use super::dolby_look::{
-    TOP, brightest, count, hdr10_plus, messages, numbers, only, pictures, record, rpus,
+    brightest, count, hdr10_plus, messages, numbers, only, pictures, record, rpus,
 };
 use super::farm::{Server, chunks};
-use super::support::{Place, Running, wait_for};
+use super::support::{Place, Running, media, wait_for};
 use reelmill_core::hdr::Bars;
 use reelmill_media::hdr::nal::NalKind;
-use reelmill_media::hdr::sei::{CONTENT_LIGHT, MASTERING_DISPLAY};
+use reelmill_media::hdr::sei::{self, CONTENT_LIGHT, MASTERING_DISPLAY};
+use reelmill_media::matroska::header;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn in_order() -> Vec<u16> {
     (0..FRAMES as u16).map(|number| FIRST_PQ + number).collect()
@@ -38,44 +39,102 @@ fn kill_in_mid_chunk(server: &Server, place: &Place, id: &str, name: &str, worke
     worker.kill();
 }
 
-#[test]
-fn b7_a_worker_killed_in_mid_chunk_changes_nothing_of_a_film() {
-    let place = Place::new();
-    let server = Server::start(&place, &["--workers", "0", "--lease-seconds", "3"]);
-    let workers = ["anna", "bert", "cleo"].map(|name| server.worker(&place, name, &[]));
-    server.workers(&place, 3);
-    let source = film(Kind::Fel).mkv;
-    let crop = format!("crop={}:{}:0:{BAR}", SIZE.0, SIZE.1 - 2 * BAR);
-    let settings = ["keyframe_seconds=1", "speed=slower", &crop];
-    let set: Vec<&str> = settings.iter().flat_map(|set| ["--set", *set]).collect();
-    let args = [&["--preset", "dv81-hevc", "--chunk-seconds", "0.8"][..], &set].concat();
-    let id = server.submit(&place, &source, &args);
-    let [anna, _bert, _cleo] = workers;
-    kill_in_mid_chunk(&server, &place, &id, "anna", anna);
-    let job = server.ended(&place, &id);
-    assert_eq!(job["state"], "completed", "{job}");
-    assert!(chunks(&job).len() >= 3, "{job}");
-    let lost: u64 = chunks(&job).iter().map(|chunk| chunk["lost_workers"].as_u64().unwrap()).sum();
-    assert_eq!(lost, 1, "one worker was lost on one chunk");
-    let out = place.path("out.mkv");
-    server.client(&place, &["fetch", &id, "-o", out.to_str().unwrap()]).ok();
-    as_planned(&out);
+/// A film whose pictures tell their numbers in squares right below its bars.
+struct Numbered {
+    source: PathBuf,
+    frames: u16,
+    size: (u32, u32),
+    /// Rows of each bar.
+    bar: u32,
+    speed: &'static str,
+    chunk_seconds: &'static str,
 }
 
-/// Rows B2 to B5 on the output.
-fn as_planned(out: &Path) {
-    let expected: Vec<u32> = (0..FRAMES as u32).collect();
-    assert_eq!(numbers(out, (SIZE.0, SIZE.1 - 2 * BAR), TOP - BAR), expected);
-    assert_eq!((brightest(out), record(out)), (in_order(), [8, 1, 1, 0, 1, 1]));
-    assert!(rpus(out).iter().all(|rpu| rpu.bars() == Some(Bars::default())));
-    let display = hex::decode("33c286c41d4c0bb884d03e803d1340420098968000000001").unwrap();
-    assert_eq!(messages(out, MASTERING_DISPLAY), [display]);
-    assert_eq!(messages(out, CONTENT_LIGHT), [hex::decode("03e80190").unwrap()]);
-    for kind in [NalKind::VPS, NalKind::SPS, NalKind::PPS] {
-        let sets = only(&pictures(out), |it| it == kind);
-        let distinct: BTreeSet<_> = sets.into_iter().flat_map(|(_, units)| units).collect();
-        assert!(distinct.len() <= 1, "{kind:?}");
+impl Numbered {
+    /// Encodes it over three workers, of which one is killed in mid-chunk, and looks
+    /// at what came of it: rows B1 to B5.
+    fn over_three_workers_one_of_which_is_killed(&self) {
+        let place = Place::new();
+        let server = Server::start(&place, &["--workers", "0", "--lease-seconds", "3"]);
+        let workers = ["anna", "bert", "cleo"].map(|name| server.worker(&place, name, &[]));
+        server.workers(&place, 3);
+        let crop = format!("crop={}:{}:0:{}", self.size.0, self.size.1 - 2 * self.bar, self.bar);
+        let speed = format!("speed={}", self.speed);
+        let settings = ["keyframe_seconds=1", &speed, &crop];
+        let set: Vec<&str> = settings.iter().flat_map(|set| ["--set", *set]).collect();
+        let preset = ["--preset", "dv81-hevc", "--chunk-seconds", self.chunk_seconds];
+        let id = server.submit(&place, &self.source, &[&preset[..], &set].concat());
+        let [anna, _bert, _cleo] = workers;
+        kill_in_mid_chunk(&server, &place, &id, "anna", anna);
+        let job = server.ended(&place, &id);
+        assert_eq!(job["state"], "completed", "{job}");
+        assert!(chunks(&job).len() >= 3, "{job}");
+        let lost: u64 =
+            chunks(&job).iter().map(|chunk| chunk["lost_workers"].as_u64().unwrap()).sum();
+        assert_eq!(lost, 1, "one worker was lost on one chunk");
+        let out = place.path("out.mkv");
+        server.client(&place, &["fetch", &id, "-o", out.to_str().unwrap()]).ok();
+        self.check(&out);
     }
+
+    fn check(&self, out: &Path) {
+        let expected: Vec<u32> = (0..u32::from(self.frames)).collect();
+        assert_eq!(numbers(out, (self.size.0, self.size.1 - 2 * self.bar), 0), expected);
+        let levels: Vec<u16> = (0..self.frames).map(|number| FIRST_PQ + number).collect();
+        assert_eq!((brightest(out), record(out)), (levels, [8, 1, 1, 0, 1, 1]));
+        assert!(rpus(out).iter().all(|rpu| rpu.bars() == Some(Bars::default())));
+        let of_source = |kind| only_sei(&self.source, kind);
+        for kind in [MASTERING_DISPLAY, CONTENT_LIGHT] {
+            assert_eq!(only_sei(out, kind), of_source(kind), "b5: the very bytes");
+        }
+        let display = hex::decode("33c286c41d4c0bb884d03e803d1340420098968000000001").unwrap();
+        assert_eq!(messages(out, MASTERING_DISPLAY), [display]);
+        assert_eq!(messages(out, CONTENT_LIGHT), [hex::decode("03e80190").unwrap()]);
+        for kind in [NalKind::VPS, NalKind::SPS, NalKind::PPS] {
+            let sets = only(&pictures(out), |it| it == kind);
+            let distinct: BTreeSet<_> = sets.into_iter().flat_map(|(_, units)| units).collect();
+            assert!(distinct.len() <= 1, "{kind:?}");
+        }
+        let head = header(out).unwrap();
+        let sets = head.hevc().next().unwrap().parameter_sets().len();
+        assert_eq!(sets, 3, "one of each in the container");
+    }
+}
+
+/// The distinct units, bytes and all, that carry SEI of one kind.
+fn only_sei(path: &Path, kind: u32) -> BTreeSet<Vec<u8>> {
+    let units = pictures(path).into_iter().flat_map(|(_, units)| units);
+    let carries = |unit: &Vec<u8>| {
+        sei::messages(unit).is_some_and(|all| all.iter().any(|message| message.kind == kind))
+    };
+    units.filter(carries).collect()
+}
+
+#[test]
+fn b7_a_worker_killed_in_mid_chunk_changes_nothing_of_a_film() {
+    let film = Numbered {
+        source: film(Kind::Fel).mkv,
+        frames: FRAMES as u16,
+        size: SIZE,
+        bar: BAR,
+        speed: "slower",
+        chunk_seconds: "0.8",
+    };
+    film.over_three_workers_one_of_which_is_killed();
+}
+
+#[test]
+fn b7_the_real_film_over_three_workers_one_of_which_is_killed() {
+    let Some(media) = media("b7 with the real film") else { return };
+    let film = Numbered {
+        source: media.join("dv/p7_fel_360p_240f_full.mkv"),
+        frames: 240,
+        size: (640, 360),
+        bar: 46,
+        speed: "faster",
+        chunk_seconds: "3",
+    };
+    film.over_three_workers_one_of_which_is_killed();
 }
 
 #[test]

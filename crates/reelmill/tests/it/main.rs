@@ -20,6 +20,7 @@ mod dolby_film;
 #[expect(dead_code, reason = "the media crate's tests use all of it")]
 #[path = "../../../reelmill-media/tests/it/dolby_look.rs"]
 mod dolby_look;
+mod dolby_share;
 mod farm;
 mod faults;
 mod fire;

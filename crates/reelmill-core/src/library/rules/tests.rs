@@ -1,7 +1,8 @@
 //! Tests of rules.
 
 use super::*;
-use crate::facts::{AudioFacts, Chroma, VideoFacts};
+use crate::dolby::EnhancementLayer;
+use crate::facts::{AudioFacts, Chroma, DolbyFacts, VideoFacts};
 use crate::media::Hdr;
 use proptest::prelude::*;
 
@@ -19,6 +20,8 @@ fn film(codec: &str, height: u32) -> Facts {
             bit_depth: 8,
             chroma: Chroma::C420,
             hdr: Hdr::None,
+            dolby_vision: None,
+            hdr10plus: None,
         }),
         audio: vec![AudioFacts {
             codec: "aac".into(),
@@ -29,6 +32,48 @@ fn film(codec: &str, height: u32) -> Facts {
         subtitles: Vec::new(),
         made_by: None,
     }
+}
+
+/// A film with Dolby Vision of that profile, 7 with a full enhancement layer.
+fn dolby(profile: u8) -> Facts {
+    let mut facts = film("hevc", 2160);
+    let video = facts.video.as_mut().unwrap();
+    let layer = (profile == 7).then_some(EnhancementLayer::Fel);
+    video.hdr = Hdr::DolbyVision;
+    video.dolby_vision = Some(DolbyFacts { profile, layer, levels: vec![1, 5, 6] });
+    video.hdr10plus = Some(false);
+    facts
+}
+
+#[test]
+fn rules_may_ask_for_dolby_vision() {
+    for (when, film, fits) in [
+        ("dolby_vision_profile = 7", dolby(7), true),
+        ("dolby_vision_profile = [7, 8]", dolby(8), true),
+        ("dolby_vision_profile = 7", dolby(8), false),
+        ("dolby_vision_profile = [5, 7, 8]", film("hevc", 2160), false),
+        ("dolby_vision_layer = 'fel'", dolby(7), true),
+        ("dolby_vision_layer = 'mel'", dolby(7), false),
+        ("dolby_vision_layer = ['mel', 'fel']", dolby(8), false),
+        ("hdr10plus = false", dolby(7), true),
+        ("hdr10plus = true", dolby(7), false),
+    ] {
+        let told = rules(&format!("[[rule]]\nname='x'\nwhen={{{when}}}\npreset='hevc'\n"));
+        assert_eq!(told.judge(subject(&film)).converts(), fits, "{when}");
+    }
+}
+
+#[test]
+fn a_preset_for_dolby_vision_is_for_films_that_have_it() {
+    let presets = crate::preset::Presets::built_in().unwrap();
+    let takes = |name: &str, film: &Facts| {
+        let preset = presets.get(name, &[]).unwrap();
+        Rules::all_video(name, &preset, &[]).judge(subject(film)).converts()
+    };
+    let films = [film("hevc", 2160), dolby(5), dolby(7), dolby(8)];
+    assert_eq!(films.each_ref().map(|film| takes("hevc", film)), [true; 4]);
+    assert_eq!(films.each_ref().map(|film| takes("dv81-remux", film)), [false, false, true, false]);
+    assert_eq!(films.each_ref().map(|film| takes("dv81-hevc", film)), [false, false, true, true]);
 }
 
 fn subject(facts: &Facts) -> Subject<'_> {
@@ -45,11 +90,14 @@ fn the_built_in_rules_convert_old_codecs_and_leave_the_rest() {
     let told = |facts: &Facts| rules.judge(subject(facts)).tell();
     let sound = Facts { kind: MediaKind::Audio, video: None, ..film("h264", 720) };
     let ours = Facts { made_by: Some("reelmill:hevc".into()), ..film("h264", 720) };
-    insta::assert_snapshot!([film("h264", 1080), film("hevc", 1080), sound, ours].map(|f| told(&f)).join("\n"), @r"
+    let all = [film("h264", 1080), film("hevc", 1080), sound, ours, dolby(7), dolby(8)];
+    insta::assert_snapshot!(all.map(|f| told(&f)).join("\n"), @r"
     to be converted with preset 'hevc' (rule 'to HEVC')
     skipped: its codec is a modern one already (rule 'modern already')
     skipped: it is not video (rule 'sound and pictures')
     skipped: reelmill made it (reelmill:hevc)
+    to be converted with preset 'dv81-remux' (rule 'Dolby Vision 7 to 8.1')
+    skipped: its codec is a modern one already (rule 'modern already')
     ");
 }
 
@@ -114,6 +162,10 @@ fn what_was_passed_over_says_what_did_not_fit() {
         (
             "sound and pictures",
             "'kind' does not fit: video",
+        ),
+        (
+            "Dolby Vision 7 to 8.1",
+            "'dolby_vision_profile' does not fit: no Dolby Vision",
         ),
         (
             "modern already",

@@ -37,6 +37,8 @@ pub(super) struct Order {
     pub(super) target: PathBuf,
     pub(super) before: u64,
     pub(super) extension: String,
+    /// Whether it is made to be smaller: where nothing is encoded it is not.
+    pub(super) smaller: bool,
 }
 
 /// What a finished replacement means for the file.

@@ -101,13 +101,17 @@ impl FileJob<'_> {
             return Ok(Err(Fate::Skipped("there is no picture in it".into())));
         }
         let preset = convert::resolve(&self.args.encode, self.args.encode.format)?;
+        if let Some(reason) = preset.not_for(&media) {
+            return Ok(Err(Fate::Skipped(reason)));
+        }
         let extension = preset.format.name().to_owned();
         let target = self.target(file, &extension)?;
         if target != file && target.symlink_metadata().is_ok() {
             return Ok(Err(Fate::Skipped(format!("{} is there already", target.display()))));
         }
         let before = std::fs::metadata(file).map_or(0, |meta| meta.len());
-        Ok(Ok(Order { source: file.to_owned(), target, before, extension }))
+        let smaller = !preset.remux;
+        Ok(Ok(Order { source: file.to_owned(), target, before, extension, smaller }))
     }
 
     fn target(&self, file: &Path, extension: &str) -> Result<PathBuf, Failure> {
@@ -153,7 +157,7 @@ impl FileJob<'_> {
         let after = std::fs::metadata(made)
             .map_err(|e| Failure::io(format!("read {}", made.display()), &e))?
             .len();
-        if after >= order.before && !self.args.keep_bigger {
+        if after >= order.before && order.smaller && !self.args.keep_bigger {
             return Ok(Err(format!(
                 "the output would be no smaller ({after} bytes for {}); --keep-bigger keeps it",
                 order.before
