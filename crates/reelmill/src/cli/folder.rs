@@ -17,6 +17,7 @@ use super::args::{Common, ConvertArgs};
 use super::out;
 use super::signals::Stop;
 use crate::exit::{Ending, Exit};
+use crate::library::hooks;
 use crate::paths;
 use crate::share::library::Library;
 use crate::share::lock::{Watcher, remove_stale};
@@ -52,6 +53,7 @@ pub(crate) async fn run(args: &ConvertArgs, common: &Common) -> Result<Exit, End
         Stop::on_signals(Duration::ZERO).map_err(|e| Failure::io("listen for signals", &e))?;
     let found = walk::find(args)?;
     super::convert::resolve(&args.encode, args.encode.format)?;
+    let hooks = hooks::configured().map_err(Ending::usage)?;
     let tools = common.tools().await?;
     let library = open(args, &found.root)?;
     let mut watcher = Watcher::new(args.lock_expiry);
@@ -73,6 +75,7 @@ pub(crate) async fn run(args: &ConvertArgs, common: &Common) -> Result<Exit, End
             library: library.as_ref(),
             watcher,
         },
+        hooks,
         begun: Instant::now(),
     };
     for (folder, failure) in found.unread {

@@ -6,8 +6,23 @@ use super::out;
 use crate::exit::{Ending, Exit};
 use crate::library::hooks;
 use reelmill_core::error::Failure;
-use reelmill_core::library::hooks::{Happened, HookEvent};
+use reelmill_core::library::hooks::{Happened, HookEvent, Hooks};
 use tokio_util::sync::CancellationToken;
+
+/// Calls all hooks that want to know of `event`; one that fails is told of and
+/// changes nothing.
+pub(super) async fn tell(hooks: &Hooks, event: &HookEvent, common: &Common) {
+    for (name, result) in hooks::call(hooks, event, &CancellationToken::new()).await {
+        let Err(failure) = result else { continue };
+        if common.json {
+            out::json(
+                &serde_json::json!({"event": "hook_failed", "hook": name, "failure": failure}),
+            );
+        } else if !common.quiet {
+            out::note(&format!("warning: {}", failure.message));
+        }
+    }
+}
 
 /// Runs the command.
 pub(crate) async fn run(args: &HooksArgs, common: &Common) -> Result<Exit, Ending> {

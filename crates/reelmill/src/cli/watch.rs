@@ -24,7 +24,6 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 /// Between two looks at hours, load and space.
 const LOOK: Duration = Duration::from_secs(5);
@@ -308,7 +307,7 @@ impl Watch<'_> {
                 event.old_path = (output != path).then(|| shown.clone());
                 event.bytes_after = Some(after);
                 let told = format!("{} became {}", out::bytes(before), out::bytes(after));
-                self.call(&event).await;
+                super::hooks::tell(&self.hooks, &event, self.common).await;
                 ("converted", told)
             }
             Came::Skipped(reason) => ("kept", reason),
@@ -321,7 +320,7 @@ impl Watch<'_> {
             Came::Failed(failure) => {
                 self.failed += 1;
                 (event.event, event.reason) = (Happened::Failed, Some(failure.message.clone()));
-                self.call(&event).await;
+                super::hooks::tell(&self.hooks, &event, self.common).await;
                 ("failed", failure.message)
             }
             Came::Interrupted => return Ok(()),
@@ -340,16 +339,6 @@ impl Watch<'_> {
         let size = file.metadata().map_err(fail)?.len();
         let digest = look::digest(&file, size).map_err(fail)?;
         self.store.output(digest, size).await.map_err(|e| e.failure().into())
-    }
-
-    async fn call(&self, event: &HookEvent) {
-        for (name, result) in hooks::call(&self.hooks, event, &CancellationToken::new()).await {
-            if let Err(failure) = result {
-                let told =
-                    serde_json::json!({"event": "hook_failed", "hook": name, "failure": failure});
-                self.say(&format!("warning: {}", failure.message), &told);
-            }
-        }
     }
 
     /// The conversion of one file, as the command line would ask for it.

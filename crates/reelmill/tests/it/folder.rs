@@ -62,8 +62,22 @@ fn a_folder_is_converted_whatever_lies_in_it_and_a_second_run_has_nothing_to_do(
     std::fs::write(films.join("text.txt"), "no media").unwrap();
     std::os::unix::fs::symlink("two.mkv", films.join("link.mkv")).unwrap();
     ffmpeg(&["-f", "lavfi", "-i", "sine=duration=1"], &films.join("sound.mkv"));
+    let told = place.path("told");
+    std::fs::create_dir(&told).unwrap();
+    let hook = |name: &str, program: &str| {
+        format!(
+            "[[hook]]\nname='{name}'\nkind='command'\ncommand={program}\non=['converted','failed']\n"
+        )
+    };
+    let touch = format!("['/bin/touch','{}/{{event}} {{preset}}']", told.display());
+    let hooks = hook("touch", &touch) + &hook("false", "['/bin/false']");
+    std::fs::create_dir_all(place.path("config")).unwrap();
+    std::fs::write(place.path("config").join("hooks.toml"), hooks).unwrap();
     let run = || Ran::of(&mut convert(&place, &films, &["--format", "mp4", "--json"]));
     let first = run();
+    assert_eq!(names(&told), ["converted h264", "failed h264"]);
+    let hooks_failed = first.events().into_iter().filter(|event| event["event"] == "hook_failed");
+    assert_eq!(hooks_failed.count(), 4, "{}", first.out);
     assert_eq!(first.code, 5, "{}{}", first.out, first.err);
     let told = summary(&first);
     assert_eq!((&told["converted"], &told["failed"]), (&2.into(), &2.into()), "{told}");

@@ -5,9 +5,10 @@ use super::job::FileJob;
 use super::line::{Line, describe, line};
 use super::queued;
 use crate::cli::args::ConvertArgs;
-use crate::cli::out;
+use crate::cli::{hooks, out};
 use crate::exit::{Ending, Exit};
 use reelmill_core::error::{Failure, FailureClass};
+use reelmill_core::library::hooks::{Happened, HookEvent, Hooks};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -30,10 +31,35 @@ impl Item {
     }
 }
 
+/// What hooks are told of a file, if anything.
+fn happened(line: &Line, preset: &str) -> Option<HookEvent> {
+    let event = match line.result {
+        "converted" => Happened::Converted,
+        "failed" => Happened::Failed,
+        _ => return None,
+    };
+    let whole = |path: &str| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+        path.to_string_lossy().into_owned()
+    };
+    let source = whole(&line.file);
+    let path = line.output.as_deref().map_or_else(|| source.clone(), whole);
+    Some(HookEvent {
+        event,
+        old_path: (path != source).then_some(source),
+        path,
+        preset: preset.to_owned(),
+        bytes_before: line.bytes_before,
+        bytes_after: line.bytes_after,
+        reason: line.reason.clone().filter(|_| event == Happened::Failed),
+    })
+}
+
 /// All files.
 pub(super) struct Work<'a> {
     pub(super) files: Vec<Item>,
     pub(super) job: FileJob<'a>,
+    pub(super) hooks: Hooks,
     pub(super) begun: Instant,
 }
 
@@ -92,11 +118,17 @@ impl Work<'_> {
                 self.job.args = args.as_ref().clone();
             }
             let fate = self.job.convert(&file).await;
-            self.job.args = asked;
+            let args = std::mem::replace(&mut self.job.args, asked);
             match fate {
                 Fate::Held(by) => held.push((at, by)),
                 Fate::Interrupted => return self.interrupted(),
-                fate => self.tell(at, line(&file, fate)),
+                fate => {
+                    let line = line(&file, fate);
+                    if let Some(event) = happened(&line, &args.encode.preset) {
+                        hooks::tell(&self.hooks, &event, self.job.common).await;
+                    }
+                    self.tell(at, line);
+                }
             }
         }
         Ok(held)
