@@ -49,6 +49,18 @@ pub enum OutputKind {
     Picture,
 }
 
+impl OutputKind {
+    /// The format of an output of this kind where none is named.
+    #[must_use]
+    pub fn usual(self) -> Container {
+        match self {
+            Self::Film => Container::Mkv,
+            Self::Sound => Container::M4a,
+            Self::Picture => Container::Webp,
+        }
+    }
+}
+
 /// What becomes of a subtitle track in a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -95,6 +107,25 @@ impl Container {
                 OutputKind::Sound
             }
             Self::Webp | Self::Avif | Self::Jpeg | Self::Png => OutputKind::Picture,
+        }
+    }
+
+    /// The preset that makes it where none is named.
+    #[must_use]
+    pub fn usual_preset(self) -> &'static str {
+        match self {
+            Self::Mkv | Self::Mp4 | Self::Mov => "h264",
+            Self::Webm => "vp9",
+            Self::M4a => "aac",
+            Self::Mka => "audio",
+            Self::Opus => "opus",
+            Self::Flac => "flac",
+            Self::Mp3 => "mp3",
+            Self::Ac3 => "ac3",
+            Self::Webp => "webp",
+            Self::Avif => "avif",
+            Self::Jpeg => "jpeg",
+            Self::Png => "png",
         }
     }
 

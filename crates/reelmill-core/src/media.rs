@@ -1,5 +1,6 @@
 //! Media info: what a probe found in a source.
 
+use crate::container::Container;
 use crate::dolby::DolbyVision;
 use crate::hdr::{ContentLight, MasteringDisplay};
 use crate::time::TimeBase;
@@ -229,6 +230,20 @@ impl MediaInfo {
     pub fn is_still(&self) -> bool {
         let avif = || self.tags.get("major_brand").is_some_and(|brand| brand == "avif");
         self.format.ends_with("_pipe") || avif()
+    }
+
+    /// Whether it is a file of this format, of those that tell by themselves: pictures
+    /// and bare AC-3.
+    #[must_use]
+    pub fn is_in(&self, container: Container) -> bool {
+        match container {
+            Container::Webp => self.is_format("webp_pipe"),
+            Container::Jpeg => self.is_format("jpeg_pipe"),
+            Container::Png => self.is_format("png_pipe"),
+            Container::Avif => self.is_still() && !self.format.ends_with("_pipe"),
+            Container::Ac3 => self.is_format("ac3"),
+            _ => false,
+        }
     }
 
     /// Whether the demuxer answers to `name`.

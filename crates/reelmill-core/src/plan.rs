@@ -10,17 +10,16 @@ use crate::chunk::{ByteRange, Chunk};
 use crate::container::{Container, OutputKind};
 use crate::cut::{ChunkLength, MIN_AUTO_SECONDS, cut};
 use crate::dolby::{self, DolbyKept, MetadataOnly};
-use crate::encoder::VideoEncoder;
 use crate::error::Failure;
-use crate::hdr::{self, HdrKept, Keep};
-use crate::media::{Colour, FieldOrder, MediaInfo, Stream};
+use crate::hdr::{self, Keep};
+use crate::media::{MediaInfo, Stream};
 use crate::packets::{PacketIndex, Uncuttable};
 use crate::preset::{ImagePreset, Preset};
 use crate::time::TimeBase;
 use crate::tracks::{Dropped, TrackAction, TrackPlan, Tracks};
-use crate::window::Window;
 use estimate::estimate;
 use picture::video_encode;
+pub use picture::{ToneMapping, VideoEncode};
 use serde::{Deserialize, Serialize};
 
 /// Version of the stored form of [`Plan`].
@@ -156,45 +155,6 @@ impl std::fmt::Display for WholeReason {
     }
 }
 
-/// How the picture is encoded: the same for every chunk of a job.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct VideoEncode {
-    /// The encoder.
-    pub encoder: VideoEncoder,
-    /// Constant rate factor; `None` for lossless encoders.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub crf: Option<f64>,
-    /// Speed setting.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub speed: Option<String>,
-    /// Tuning.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tune: Option<String>,
-    /// Longest distance between keyframes, frames.
-    pub keyframe_interval: u32,
-    /// Pixel format to encode in, by FFmpeg's name.
-    pub pixel_format: String,
-    /// Size of the decoded, upright picture, pixels.
-    pub source_size: (u32, u32),
-    /// Size of the output picture, pixels.
-    pub size: (u32, u32),
-    /// The part of the source's picture that is kept; all of it when unset.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub window: Option<Window>,
-    /// Whether the picture is cut to its even part rather than scaled.
-    #[serde(default)]
-    pub crop: bool,
-    /// Field order to mark the output with.
-    pub field_order: FieldOrder,
-    /// Colour description.
-    pub colour: Colour,
-    /// HDR metadata.
-    #[serde(default, skip_serializing_if = "HdrKept::is_nothing")]
-    pub hdr: HdrKept,
-    /// Encoder threads; 0 for as many as the machine has.
-    pub threads: u32,
-}
-
 /// What a plan will take and give: rough, from general experience.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
@@ -248,7 +208,9 @@ pub fn plan(
     let mut tracks = Tracks::decide(media, container, &preset.audio);
     let mut encode = video_encode(info, wanted, &mut tracks.notes)?;
     let picture = (encode.size, encode.pixel_format.as_str());
-    encode.hdr = hdr::decide(info, wanted, container, picture, &mut tracks.notes)?;
+    if encode.tonemap.is_none() {
+        encode.hdr = hdr::decide(info, wanted, container, picture, &mut tracks.notes)?;
+    }
     let cut = choose_cut(media, index, limits);
     encode.threads = threads(&cut, limits);
     let time_base = stream.time_base.ok_or_else(|| no_time_base(stream))?;
@@ -386,14 +348,6 @@ fn threads(cut: &Cut, limits: PlanLimits) -> u32 {
     match cut {
         Cut::Whole { reason: WholeReason::Busy, .. } | Cut::Chunks { .. } => limits.threads,
         Cut::Whole { .. } | Cut::Metadata { .. } | Cut::Absent | Cut::Still { .. } => 0,
-    }
-}
-
-impl VideoEncode {
-    /// Size of what is kept of the source's picture, before scaling, pixels.
-    #[must_use]
-    pub fn part_size(&self) -> (u32, u32) {
-        self.window.map_or(self.source_size, |window| (window.width, window.height))
     }
 }
 

@@ -2,16 +2,17 @@
 
 mod image;
 mod sound;
+mod video;
 
 pub use image::ImagePreset;
 pub use sound::{AudioCodec, AudioMode, AudioPreset};
+pub use video::{Deinterlace, Tonemap, VideoPreset};
 
 use crate::container::{Container, OutputKind};
 use crate::encoder::VideoEncoder;
 use crate::error::Failure;
 use crate::hdr::{DolbyKeep, Keep};
 use crate::media::MediaInfo;
-use crate::window::Window;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -36,59 +37,6 @@ pub struct Preset {
     /// metadata alone, and all else stays as it is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub remux: bool,
-}
-
-/// How to encode the picture.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct VideoPreset {
-    /// The encoder.
-    pub encoder: VideoEncoder,
-    /// Constant rate factor, in the encoder's own scale; lower is better.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub crf: Option<f64>,
-    /// Speed setting, in the encoder's own words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub speed: Option<String>,
-    /// Tuning, in the encoder's own words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tune: Option<String>,
-    /// Longest distance between keyframes, seconds.
-    #[serde(default = "default_keyframe_seconds")]
-    pub keyframe_seconds: f64,
-    /// Output width in pixels; the height follows when it is not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub width: Option<u32>,
-    /// Output height in pixels; the width follows when it is not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub height: Option<u32>,
-    /// Whether the picture may be made larger than the source.
-    #[serde(default)]
-    pub upscale: bool,
-    /// Whether HDR metadata of every kind is kept.
-    #[serde(default, skip_serializing_if = "is_usual")]
-    pub hdr: Keep,
-    /// Whether HDR10+ metadata is kept.
-    #[serde(default, skip_serializing_if = "is_usual")]
-    pub hdr10plus: Keep,
-    /// Whether Dolby Vision metadata is kept.
-    #[serde(default, skip_serializing_if = "is_usual")]
-    pub dolby_vision: DolbyKeep,
-    /// Whether a full enhancement layer may be left out even where it expands
-    /// brightness.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub allow_fel_loss: bool,
-    /// The part of the upright picture that is kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub crop: Option<Window>,
-}
-
-fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-fn default_keyframe_seconds() -> f64 {
-    10.0
 }
 
 /// A set of presets by name.
@@ -119,6 +67,8 @@ const SHORT_KEYS: &[(&str, &str)] = &[
     ("dolby_vision", "video.dolby_vision"),
     ("allow_fel_loss", "video.allow_fel_loss"),
     ("crop", "video.crop"),
+    ("deinterlace", "video.deinterlace"),
+    ("tonemap", "video.tonemap"),
 ];
 
 impl Presets {
@@ -199,12 +149,30 @@ fn one_line(error: &toml::de::Error) -> String {
     error.message().lines().collect::<Vec<_>>().join(" ")
 }
 
+/// Which part of a preset a setting (`key=value`) is about: `video`, `audio`,
+/// `image`, or the key itself where it is in none.
+#[must_use]
+pub fn part_of(setting: &str) -> &str {
+    let key = long_key(setting.split_once('=').map_or(setting, |(key, _)| key));
+    key.split_once('.').map_or(key, |(part, _)| part)
+}
+
+fn long_key(key: &str) -> &str {
+    SHORT_KEYS.iter().find(|(short, _)| *short == key).map_or(key, |(_, long)| *long)
+}
+
 fn apply(table: &mut toml::Table, setting: &str) -> Result<(), Failure> {
     let (key, value) = setting.split_once('=').ok_or_else(|| {
         Failure::permanent(format!("'--set {setting}' is not of the form key=value"))
             .advise("for example --set crf=20")
     })?;
-    let key = SHORT_KEYS.iter().find(|(short, _)| *short == key).map_or(key, |(_, long)| *long);
+    let short = key;
+    let key = long_key(key);
+    let part = part_of(setting);
+    if ["video", "image"].contains(&part) && lacks(table, part) {
+        let message = format!("the preset has no {part}, so '{short}' cannot be set");
+        return Err(Failure::permanent(message).advise("name another preset with --preset"));
+    }
     let mut parts = key.split('.').peekable();
     let mut table = table;
     while let Some(part) = parts.next() {
@@ -220,6 +188,15 @@ fn apply(table: &mut toml::Table, setting: &str) -> Result<(), Failure> {
         table = inner;
     }
     Ok(())
+}
+
+/// Whether a preset has nothing of this part, and is not of a kind that may have.
+fn lacks(table: &toml::Table, part: &str) -> bool {
+    let format: Option<Container> =
+        table.get("format").and_then(|format| format.clone().try_into().ok());
+    let kind = format.map(Container::kind);
+    let wanted = if part == "video" { OutputKind::Film } else { OutputKind::Picture };
+    !table.contains_key(part) && kind.is_some_and(|kind| kind != wanted)
 }
 
 /// Speeds are words even when they look like numbers (SVT-AV1's are).
@@ -334,6 +311,8 @@ impl Preset {
             ("width", video.width.is_some()),
             ("height", video.height.is_some()),
             ("crop", video.crop.is_some()),
+            ("deinterlace", video.deinterlace != Deinterlace::Keep),
+            ("tonemap", video.tonemap.is_some()),
             ("hdr", video.hdr == Keep::Drop),
             ("dolby_vision", video.dolby_vision == DolbyKeep::Drop),
             ("audio.mode", self.audio.mode == AudioMode::Encode),
@@ -357,44 +336,6 @@ impl Preset {
         }
         self.image.unwrap_or_default().check()?;
         self.audio.check()
-    }
-}
-
-impl VideoPreset {
-    fn check(&self) -> Result<(), String> {
-        let encoder = self.encoder;
-        if let Some(crf) = self.crf {
-            let Some((low, high, _)) = encoder.crf_range() else {
-                return Err(format!("{encoder} has no crf"));
-            };
-            if !(low..=high).contains(&crf) {
-                return Err(format!("crf {crf} is outside {low}–{high} for {encoder}"));
-            }
-        }
-        if let Some(speed) = &self.speed
-            && !encoder.speeds().contains(&speed.as_str())
-        {
-            let known = encoder.speeds().join(", ");
-            return Err(format!("{encoder} has no speed '{speed}'; use one of: {known}"));
-        }
-        if let Some(tune) = &self.tune
-            && !encoder.tunes().contains(&tune.as_str())
-        {
-            let known = match encoder.tunes() {
-                [] => "it has none".to_owned(),
-                tunes => format!("use one of: {}", tunes.join(", ")),
-            };
-            return Err(format!("{encoder} has no tune '{tune}'; {known}"));
-        }
-        for (name, size) in [("width", self.width), ("height", self.height)] {
-            if size.is_some_and(|size| !(16..=16384).contains(&size)) {
-                return Err(format!("{name} must lie between 16 and 16384"));
-            }
-        }
-        if !(0.1..=60.0).contains(&self.keyframe_seconds) {
-            return Err("keyframe_seconds must lie between 0.1 and 60".into());
-        }
-        Ok(())
     }
 }
 
@@ -513,11 +454,18 @@ mod tests {
     #[test]
     fn bad_settings_say_what_is_wrong() {
         let presets = Presets::built_in().unwrap();
-        let messages: Vec<String> =
-            ["crf=99", "crf=high", "speed=warp", "colour=red", "crf", "audio.codec=wav"]
-                .iter()
-                .map(|set| presets.get("h264", &[(*set).to_owned()]).unwrap_err().message)
-                .collect();
+        let wrong = [
+            "crf=99",
+            "crf=high",
+            "speed=warp",
+            "colour=red",
+            "crf",
+            "audio.codec=wav",
+            "loudness=-1",
+            "languages=§",
+        ];
+        let refused = |set: &&str| presets.get("h264", &[(*set).to_owned()]).unwrap_err().message;
+        let messages: Vec<String> = wrong.iter().map(refused).collect();
         insta::assert_json_snapshot!(messages);
         let vp9 = presets.get("vp9", &["tune=film".into()]).unwrap_err();
         assert!(vp9.message.contains("vp9 has no tune 'film'"), "{vp9}");

@@ -5,8 +5,11 @@
 //! while the file is put together (as a tag of a length that suffices), and used
 //! here: nothing behind the header moves.
 
+mod languages;
 mod matroska;
 mod mp4;
+
+pub(crate) use languages::languages;
 
 use reelmill_core::container::Container;
 use reelmill_core::error::Failure;

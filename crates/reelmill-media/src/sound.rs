@@ -6,7 +6,7 @@ mod picture_tag;
 use crate::args::{self, Metadata, SoundCover, SoundOutput, SoundTrack};
 use crate::audio::encoded_tracks;
 use crate::encode::{OnProgress, refuse_read_error, remove, run};
-use crate::stitch::{cover_file, dispositions, sound_tags, track_tags};
+use crate::stitch::{cover_file, dispositions, made_here, sound_tags, track_tags};
 use crate::tools::Tools;
 use reelmill_core::check::Verdict;
 use reelmill_core::container::Container;
@@ -94,7 +94,11 @@ impl<'a> SoundJob<'a> {
     fn tags(self) -> Metadata {
         let first = self.kept(TrackAction::is_audio).next().map(|(_, stream)| stream);
         let of_track = self.plan.container.holds_one_track() || self.media.is_format("ogg");
-        sound_tags(self.media, first.filter(|_| of_track), self.plan.container)
+        let mut tags = sound_tags(self.media, first.filter(|_| of_track), self.plan.container);
+        // A source that was made here already has the mark of its making.
+        tags.retain(|(key, _)| !key.eq_ignore_ascii_case("reelmill"));
+        tags.extend(made_here(self.plan.container));
+        tags
     }
 
     async fn covers(

@@ -11,8 +11,6 @@ pub(crate) use format::{HEAD, StillFormat};
 
 use crate::args::Args;
 use crate::encode::{refuse_read_error, remove};
-use crate::listing::list;
-use crate::probe::still_guard;
 use crate::tools::Tools;
 use command::Look;
 use metadata::Carried;
@@ -59,17 +57,16 @@ pub async fn make(
     let carried = Carried::of(&source.bytes, source.format)?;
     let (_, info) = job.media.video().ok_or_else(|| Failure::input("there is no picture"))?;
     let input = command::input(job.source, source.format);
-    let frames = if source.format.may_move() {
-        let input = still_guard(Args::new(), source.format).open(job.source);
-        list(tools, input, "v", cancel).await?.only().map_or(0, |only| only.packets.len())
+    let (frames, moves) = if source.format.may_move() {
+        movement(tools, command::digests(input.clone()), cancel).await?
     } else {
-        1
+        (1, false)
     };
     let transparent = command::has_alpha(&info.pixel_format)
         && is_transparent(tools, command::alpha(input.clone()), cancel).await?;
     let look = Look {
         orientation: carried.orientation,
-        animated: frames > 1,
+        animated: moves,
         transparent,
         deep: command::is_deep(&info.pixel_format),
     };
@@ -97,6 +94,22 @@ fn possible(container: Container, look: Look, carried: &Carried) -> Result<(), F
     };
     let message = format!("the picture {what}, which reelmill cannot put into {container}");
     Err(Failure::input(message).advise(format!("choose {instead}")))
+}
+
+/// How many frames there are, and whether any shows another picture than the first:
+/// where none does, there is nothing to animate.
+async fn movement(
+    tools: &Tools,
+    args: Args,
+    cancel: &CancellationToken,
+) -> Result<(usize, bool), Failure> {
+    let output = tools.ffmpeg(args).limit(LIMIT).run(cancel).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let frames = text.lines().filter(|line| !line.starts_with('#'));
+    let digests: Vec<&str> =
+        frames.filter_map(|line| line.rsplit(',').next()).map(str::trim).collect();
+    let moves = digests.iter().any(|digest| *digest != digests[0]);
+    Ok((digests.len(), moves))
 }
 
 /// Whether any pixel is not wholly opaque.

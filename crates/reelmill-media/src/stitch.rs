@@ -6,7 +6,9 @@ mod tags;
 
 pub(crate) use cover::cover_file;
 pub use tags::made_by_reelmill;
-pub(crate) use tags::{EXTRA_TITLE, dispositions, of_sound as sound_tags, of_track as track_tags};
+pub(crate) use tags::{
+    EXTRA_TITLE, dispositions, made_here, of_sound as sound_tags, of_track as track_tags,
+};
 
 use crate::args::{self, Repair, StitchInputs, StitchTrack, StitchVideo, TrackSource, VideoInput};
 use crate::encode::{OnProgress, refuse_read_error, remove, run};
@@ -99,7 +101,11 @@ pub async fn stitch(
         tracing::warn!(line, "while stitching");
     }
     refuse_read_error(&output)?;
-    imprint::imprint(plan.container, &encode.hdr, out).await
+    imprint::imprint(plan.container, &encode.hdr, out).await?;
+    if plan.container == Container::Mov {
+        imprint::languages(out, assembly.languages()).await?;
+    }
+    Ok(())
 }
 
 impl Assembly<'_> {
@@ -115,6 +121,14 @@ impl Assembly<'_> {
             return Err(Failure::permanent(message));
         }
         Ok(starts)
+    }
+
+    /// The languages of the picture and the other tracks, in this order.
+    fn languages(&self) -> Vec<Option<String>> {
+        let tracks = self.plan.tracks.iter().map(|track| track.stream);
+        let streams = [self.plan.video.stream].into_iter().chain(tracks);
+        let find = |index| self.media.streams.iter().find(|stream| stream.index == index);
+        streams.map(|index| find(index)?.language().map(str::to_owned)).collect()
     }
 
     /// Source ticks of all frames that the output must have.

@@ -1,11 +1,78 @@
 //! How large the picture becomes, and in which pixels.
 
-use super::VideoEncode;
-use crate::encoder::subsampled;
+use crate::encoder::{VideoEncoder, subsampled};
 use crate::error::Failure;
 use crate::hdr::HdrKept;
-use crate::media::{FieldOrder, VideoInfo};
-use crate::preset::VideoPreset;
+use crate::media::{Colour, FieldOrder, VideoInfo};
+use crate::preset::{Deinterlace, Tonemap, VideoPreset};
+use crate::window::Window;
+use serde::{Deserialize, Serialize};
+
+/// How the picture is encoded: the same for every chunk of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VideoEncode {
+    /// The encoder.
+    pub encoder: VideoEncoder,
+    /// Constant rate factor; `None` for lossless encoders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crf: Option<f64>,
+    /// Speed setting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed: Option<String>,
+    /// Tuning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tune: Option<String>,
+    /// Longest distance between keyframes, frames.
+    pub keyframe_interval: u32,
+    /// Pixel format to encode in, by FFmpeg's name.
+    pub pixel_format: String,
+    /// Size of the decoded, upright picture, pixels.
+    pub source_size: (u32, u32),
+    /// Size of the output picture, pixels.
+    pub size: (u32, u32),
+    /// The part of the source's picture that is kept; all of it when unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+    /// Whether the picture is cut to its even part rather than scaled.
+    #[serde(default)]
+    pub crop: bool,
+    /// Whether each frame's two fields are made into one whole picture.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deinterlace: bool,
+    /// How a picture of high dynamic range is brought into standard range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tonemap: Option<ToneMapping>,
+    /// Field order to mark the output with.
+    pub field_order: FieldOrder,
+    /// Colour description.
+    pub colour: Colour,
+    /// HDR metadata.
+    #[serde(default, skip_serializing_if = "HdrKept::is_nothing")]
+    pub hdr: HdrKept,
+    /// Encoder threads; 0 for as many as the machine has.
+    pub threads: u32,
+}
+
+/// How a picture of high dynamic range is brought into standard range (BT.709).
+/// The brightest value is the same for all chunks: what each of them holds must not
+/// decide.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToneMapping {
+    /// The curve.
+    pub curve: Tonemap,
+    /// The brightest value of the source, candela per square metre.
+    pub peak: f64,
+    /// The source's colour description: transfer, primaries, matrix, range.
+    pub from: Colour,
+}
+
+impl VideoEncode {
+    /// Size of what is kept of the source's picture, before scaling, pixels.
+    #[must_use]
+    pub fn part_size(&self) -> (u32, u32) {
+        self.window.map_or(self.source_size, |window| (window.width, window.height))
+    }
+}
 
 /// How the picture of `info` is encoded as `preset` says.
 ///
@@ -17,7 +84,9 @@ pub(super) fn video_encode(
     notes: &mut Vec<String>,
 ) -> Result<VideoEncode, Failure> {
     let encoder = preset.encoder;
-    let (pixel_format, whole) = encoder.pixel_format(&info.pixel_format);
+    let tonemap = tone_mapping(info, preset, notes)?;
+    let wanted = if tonemap.is_some() { SDR_PIXELS } else { info.pixel_format.as_str() };
+    let (pixel_format, whole) = encoder.pixel_format(wanted);
     if !whole {
         notes.push(format!(
             "{} pixels become {pixel_format}, the nearest that {encoder} takes",
@@ -37,8 +106,12 @@ pub(super) fn video_encode(
     let part = preset.crop.map_or(source_size, |window| (window.width, window.height));
     let (size, crop) = output_size(part, preset, pixel_format, notes);
     let interlaced = info.field_order != FieldOrder::Progressive;
-    let keep_fields = encoder.keeps_interlacing() && size == source_size;
-    if interlaced && !keep_fields {
+    let deinterlace = interlaced && preset.deinterlace == Deinterlace::On;
+    if preset.deinterlace == Deinterlace::On && !interlaced {
+        notes.push("the picture is not interlaced, so there is nothing to deinterlace".into());
+    }
+    let keep_fields = encoder.keeps_interlacing() && size == source_size && !deinterlace;
+    if interlaced && !keep_fields && !deinterlace {
         notes.push(format!(
             "the interlaced picture is encoded as whole frames: {encoder} cannot mark fields"
         ));
@@ -55,11 +128,64 @@ pub(super) fn video_encode(
         window: preset.crop,
         size,
         crop,
+        deinterlace,
         field_order: if keep_fields { info.field_order } else { FieldOrder::Progressive },
-        colour: info.colour.clone(),
+        colour: if tonemap.is_some() { standard_range() } else { info.colour.clone() },
+        tonemap,
         hdr: HdrKept::default(),
         threads: 0,
     })
+}
+
+/// Pixels of a tone-mapped picture.
+const SDR_PIXELS: &str = "yuv420p";
+
+/// The brightest value of a picture that does not tell, candela per square metre:
+/// what most are mastered for.
+const USUAL_PEAK: f64 = 1000.0;
+
+/// BT.709 throughout.
+fn standard_range() -> Colour {
+    let bt709 = || Some("bt709".to_owned());
+    Colour {
+        range: Some("tv".into()),
+        space: bt709(),
+        transfer: bt709(),
+        primaries: bt709(),
+        chroma_location: Some("left".into()),
+    }
+}
+
+/// How the picture of `info` is brought into standard range, if `preset` asks for it
+/// and there is something to do.
+///
+/// # Errors
+/// When the picture has no layer that can be mapped.
+fn tone_mapping(
+    info: &VideoInfo,
+    preset: &VideoPreset,
+    notes: &mut Vec<String>,
+) -> Result<Option<ToneMapping>, Failure> {
+    let Some(curve) = preset.tonemap else { return Ok(None) };
+    if info.dolby_vision.as_ref().is_some_and(|found| found.profile == 5) {
+        let message = "Dolby Vision profile 5 has no HDR10 or HLG layer to map from";
+        return Err(Failure::input(message).advise("another form of the film is needed"));
+    }
+    let transfer = info.colour.transfer.as_deref();
+    if !matches!(transfer, Some("smpte2084" | "arib-std-b67")) {
+        notes.push("the picture is of standard range, so there is nothing to map".into());
+        return Ok(None);
+    }
+    let mastered = info.mastering.map(|display| f64::from(display.max_luminance) / 10_000.0);
+    let light = info.light.map(|light| f64::from(light.max));
+    let known = light.into_iter().chain(mastered).find(|peak| *peak > 100.0);
+    let peak = known.unwrap_or(USUAL_PEAK).min(10_000.0);
+    notes.push(format!(
+        "high dynamic range is mapped to BT.709 by '{}' for a peak of {peak} cd/m²; HDR metadata \
+         is left out",
+        curve.name()
+    ));
+    Ok(Some(ToneMapping { curve, peak, from: info.colour.clone() }))
 }
 
 /// Output size, and whether it is reached by cropping one row or column.

@@ -31,8 +31,37 @@ pub fn picture_chain(encode: &VideoEncode, source_pixels: &str) -> String {
             u64::from(size.1) * u64::from(source.0)
         );
     }
-    chain + ",format=" + &encode.pixel_format
+    chain + &tone_mapping(encode) + ",format=" + &encode.pixel_format
 }
+
+/// The filters that bring a picture of high dynamic range into BT.709, starting with
+/// a comma; none where that is not asked for. Everything is told to them: what a
+/// frame says of itself, and the brightest value that it says it has, may differ
+/// between the chunks.
+pub(super) fn tone_mapping(encode: &VideoEncode) -> String {
+    let Some(how) = &encode.tonemap else { return String::new() };
+    let told =
+        |value: &Option<String>, usual: &str| value.clone().unwrap_or_else(|| usual.to_owned());
+    let from = &how.from;
+    format!(
+        ",zscale=tin={}:pin={}:min={}:rin={}:t=linear:npl={SDR_WHITE},format=gbrpf32le,\
+         zscale=p=bt709,tonemap={}:desat=0:peak={},\
+         zscale=t=bt709:m=bt709:r=tv:c=left,format=yuv420p",
+        told(&from.transfer, "smpte2084"),
+        told(&from.primaries, "bt2020"),
+        told(&from.space, "bt2020nc"),
+        told(&from.range, "tv"),
+        how.curve.name(),
+        how.peak / SDR_WHITE,
+    )
+}
+
+/// White of standard range, candela per square metre.
+const SDR_WHITE: f64 = 100.0;
+
+/// Makes one whole picture of the two fields of each frame that is interlaced; the
+/// times stay. It looks at the frames before and after.
+const DEINTERLACE: &str = "bwdif=mode=send_frame:parity=auto:deint=interlaced";
 
 /// Levels are kept as they are: full-range pixels stay full-range when their
 /// format's name cannot say so.
@@ -66,21 +95,35 @@ fn keeps_aspect(source: (u32, u32), size: (u32, u32)) -> bool {
     (wanted - f64::from(size.1)).abs() < 2.0 || (across - f64::from(size.0)).abs() < 2.0
 }
 
-/// Frames `[start, end)` of `stream`, ticks, shifted to begin at 0.
-pub(super) fn cut(stream: u32, base: TimeBase, start: i64, end: Option<i64>) -> String {
+/// Frames `[start, end)` of `stream`, ticks, shifted to begin at 0. What is to be
+/// deinterlaced is so before it is cut, so that the frames at the seams have the same
+/// neighbours as in the whole film.
+pub(super) fn cut(
+    stream: u32,
+    base: TimeBase,
+    (start, end): (i64, Option<i64>),
+    deinterlace: bool,
+) -> String {
     let end = end.map(|end| format!(":end_pts={end}")).unwrap_or_default();
-    format!("[0:{stream}]settb={base},trim=start_pts={start}{end},setpts=PTS-({start})")
+    let fields = if deinterlace { format!(",{DEINTERLACE},settb={base}") } else { String::new() };
+    format!("[0:{stream}]settb={base}{fields},trim=start_pts={start}{end},setpts=PTS-({start})")
 }
 
 /// All frames of `stream`, times shifted back by `origin` ticks. Frames that
 /// share a time with the one before move to the next tick, since no container
 /// holds two pictures for one moment. The times as the decoder gave them are
 /// written to the file named `seen` in the folder that FFmpeg is started in.
-pub(super) fn whole(stream: u32, base: TimeBase, origin: i64, seen: &str) -> String {
+pub(super) fn whole(
+    stream: u32,
+    base: TimeBase,
+    (origin, seen): (i64, &str),
+    deinterlace: bool,
+) -> String {
+    let fields = if deinterlace { format!(",{DEINTERLACE},settb={base}") } else { String::new() };
     let next = format!("PTS-({origin})");
     format!(
         "[0:{stream}]settb={base},metadata=mode=add:key=seen:value=1,\
          metadata=mode=print:key=seen:file={seen},\
-         setpts='if(isnan(PREV_OUTPTS),{next},max({next},PREV_OUTPTS+1))'"
+         setpts='if(isnan(PREV_OUTPTS),{next},max({next},PREV_OUTPTS+1))'{fields}"
     )
 }

@@ -7,7 +7,7 @@ use reelmill_core::container::Container;
 use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::media::{AudioInfo, Colour, FieldOrder};
 use reelmill_core::plan::VideoEncode;
-use reelmill_core::preset::{Preset, Presets};
+use reelmill_core::preset::{Deinterlace, Preset, Presets};
 use reelmill_core::time::TimeBase;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -135,6 +135,8 @@ fn encode(preset: &Preset, colour: &str) -> VideoEncode {
         window: video.crop,
         size: (video.width.unwrap_or(1280), video.height.unwrap_or(720)),
         crop: false,
+        deinterlace: video.deinterlace == Deinterlace::On,
+        tonemap: None,
         field_order: FieldOrder::Progressive,
         colour: Colour { transfer: Some(colour.to_owned()), ..Colour::default() },
         hdr: reelmill_core::hdr::HdrKept::default(),

@@ -37,9 +37,10 @@ fn cut_to(window: Option<Window>) -> String {
 /// Decodes the frame at `tick` to a small grey picture on standard output.
 #[must_use]
 pub fn one_picture(video: VideoArgs<'_>, tick: i64, preroll: Option<i64>) -> Args {
-    let cut = super::filter::cut(video.stream, video.time_base, tick, Some(tick + 1));
+    let cut = super::filter::cut(video.stream, video.time_base, (tick, Some(tick + 1)), false);
+    let map = super::filter::tone_mapping(video.encode);
     let window = cut_to(video.encode.window);
     reader(video, preroll)
-        .option("-filter_complex", format!("{cut},{window}{SHRINK}[t]"))
+        .option("-filter_complex", format!("{cut}{map},{window}{SHRINK}[t]"))
         .words("-map [t] -fps_mode passthrough -frames:v 1 -c:v rawvideo -f rawvideo pipe:1")
 }

@@ -25,6 +25,8 @@ fn encode(encoder: VideoEncoder) -> VideoEncode {
         window: None,
         size: (1280, 720),
         crop: false,
+        deinterlace: false,
+        tonemap: None,
         field_order: FieldOrder::Progressive,
         colour: Colour::default(),
         hdr: HdrKept::default(),

@@ -32,7 +32,8 @@ pub fn chunk(
     preroll: Option<i64>,
     out: &Path,
 ) -> Args {
-    let cut = super::filter::cut(video.stream, video.time_base, start, end);
+    let cut =
+        super::filter::cut(video.stream, video.time_base, (start, end), video.encode.deinterlace);
     let graph = format!("{cut}{}[e]", picture_chain(video.encode, video.pixel_format));
     writer(reader(video, preroll).option("-filter_complex", graph), video, out)
 }
@@ -42,7 +43,12 @@ pub fn chunk(
 /// letters, digits and dots) in the folder that FFmpeg is started in.
 #[must_use]
 pub fn whole(video: VideoArgs<'_>, origin: i64, out: &Path, seen: &str) -> Args {
-    let all = super::filter::whole(video.stream, video.time_base, origin, seen);
+    let all = super::filter::whole(
+        video.stream,
+        video.time_base,
+        (origin, seen),
+        video.encode.deinterlace,
+    );
     let graph = format!("{all}{}[e]", picture_chain(video.encode, video.pixel_format));
     writer(reader(video, None).option("-filter_complex", graph), video, out)
 }

@@ -157,7 +157,7 @@ fn without_reserve(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A box's kind, its whole size and that of its head.
-fn box_head(bytes: &[u8]) -> Option<([u8; 4], u64, usize)> {
+pub(super) fn box_head(bytes: &[u8]) -> Option<([u8; 4], u64, usize)> {
     let size = u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?);
     let kind = bytes.get(4..8)?.try_into().ok()?;
     match size {

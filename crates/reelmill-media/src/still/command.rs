@@ -44,6 +44,13 @@ pub(super) fn alpha(input: Args) -> Args {
     quiet().join(input).words("-vf format=rgba,alphaextract -pix_fmt gray -f rawvideo pipe:1")
 }
 
+/// Writes a digest of every frame's pixels to standard output.
+pub(super) fn digests(input: Args) -> Args {
+    quiet()
+        .join(input)
+        .words("-vf format=rgba -fps_mode passthrough -f framehash -hash murmur3 pipe:1")
+}
+
 /// Converts the picture.
 pub(super) fn encode(
     input: Args,

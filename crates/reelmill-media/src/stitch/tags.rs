@@ -129,11 +129,12 @@ pub(super) fn stale_global(media: &MediaInfo) -> Metadata {
 
 /// The mark by which a converted file is known, so that it is never converted
 /// again in a loop: a tag of the file. QuickTime's have no place for it.
-pub(super) fn made_here(container: Container) -> Option<(String, String)> {
+pub(crate) fn made_here(container: Container) -> Option<(String, String)> {
     let key = match container {
-        Container::Mp4 => "encoding_tool",
-        Container::Mkv | Container::Webm => "REELMILL",
-        // Sound and pictures alone do not come this way.
+        Container::Mp4 | Container::M4a => "encoding_tool",
+        Container::Mkv | Container::Webm | Container::Mka => "REELMILL",
+        Container::Opus | Container::Flac | Container::Mp3 => "REELMILL",
+        // Bare streams and pictures have no tags.
         _ => return None,
     };
     Some((key.to_owned(), mark()))
@@ -154,7 +155,12 @@ fn mark() -> String {
 /// Whether reelmill has made this file.
 #[must_use]
 pub fn made_by_reelmill(media: &MediaInfo) -> bool {
-    let handlers = media.streams.iter().filter_map(|stream| stream.tags.get("handler_name"));
+    // Ogg keeps the tags of the file on its first track.
+    let of_tracks = media.streams.iter().flat_map(|stream| &stream.tags);
+    let of_tracks = of_tracks.filter(|(key, _)| {
+        matches!(key.to_ascii_lowercase().as_str(), "reelmill" | "handler_name")
+    });
+    let handlers = of_tracks.map(|(_, value)| value);
     let global = media.tags.iter().filter(|(key, _)| {
         matches!(key.to_ascii_lowercase().as_str(), "reelmill" | "encoder" | "encoding_tool")
     });

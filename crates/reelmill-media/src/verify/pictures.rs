@@ -137,7 +137,8 @@ async fn key_pictures(
     let keyed = samples.iter().filter_map(|sample| Some((sample.source_packet?, sample.part)));
     let mut chosen: Vec<(usize, usize)> = keyed.collect();
     chosen.sort_unstable();
-    if chosen.is_empty() || promised.turned() {
+    let mapped = promised.assembly.encode.tonemap.is_some();
+    if chosen.is_empty() || promised.turned() || mapped {
         return Ok(BTreeMap::new());
     }
     let assembly = promised.assembly;

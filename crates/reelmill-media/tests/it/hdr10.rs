@@ -20,12 +20,7 @@ fn said(path: &Path) -> Value {
 
 async fn made(name: &str, set: &[&str], container: Container, kind: Kind) -> Value {
     let all = [&["dolby_vision=drop"], set].concat();
-    // MOV has no word for the language of the film's subtitles.
-    let source = match container {
-        Container::Mov => crate::dolby_rows_d::two_tracks(),
-        _ => film(kind).mkv,
-    };
-    let made = Conversion::run(&source, &preset(name, &all), container, 3.0).await.unwrap();
+    let made = Conversion::run(&film(kind).mkv, &preset(name, &all), container, 3.0).await.unwrap();
     let verdict = made.verify().await.unwrap();
     assert!(verdict.passed(), "{name} in {container}: {}", verdict.complaint());
     said(&made.out)

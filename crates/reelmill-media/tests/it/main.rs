@@ -30,6 +30,8 @@ mod dolby_streams;
 #[cfg(test)]
 mod exact;
 #[cfg(test)]
+mod filtered;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod hdr10;

@@ -219,11 +219,12 @@ pub(crate) enum Command {
 /// How to encode.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct EncodeArgs {
-    /// Preset (see 'reelmill presets').
-    #[arg(long, short, default_value = "h264")]
-    pub(crate) preset: String,
-    /// Output format: mkv, mp4, webm or mov. Without it: as the output's name
-    /// says, else the preset's.
+    /// Preset (see 'reelmill presets'). Without it: the usual one for the output's
+    /// format. May be given once for each kind of file: films, sound, pictures.
+    #[arg(long, short)]
+    pub(crate) preset: Vec<String>,
+    /// Output format: mkv, mp4, webm or mov, or one for sound or pictures. Without
+    /// it: as the output's name says, else the preset's.
     #[arg(long)]
     pub(crate) format: Option<Container>,
     /// Output width; the height follows unless given.
@@ -277,9 +278,9 @@ pub(crate) struct ConvertArgs {
     /// Convert one file as --dir would.
     #[arg(long, value_name = "F", conflicts_with_all = ["inputs", "output"])]
     pub(crate) file: Option<PathBuf>,
-    /// Which files of a folder.
-    #[arg(long = "type", value_name = "TYPE", value_enum, default_value = "video")]
-    pub(crate) media_type: MediaType,
+    /// Which files of a folder; videos when not given.
+    #[arg(long = "type", value_name = "TYPE", value_enum)]
+    pub(crate) media_type: Option<MediaType>,
     /// Put each output in its source's place; the original goes to the trash.
     #[arg(long, conflicts_with = "output_dir")]
     pub(crate) replace: bool,

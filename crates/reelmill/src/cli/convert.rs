@@ -4,7 +4,9 @@
 //! source and the request: running the same command again finds the finished
 //! chunks there.
 
-use super::args::{Common, ConvertArgs, EncodeArgs};
+use super::args::{Common, ConvertArgs};
+use super::choice::{Chosen, choose, kind_of};
+use super::folder::kind;
 use super::out;
 use super::place::{check_output, make_room, plain_path, publish, staged_path};
 use super::progress::Display;
@@ -19,7 +21,6 @@ use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::job::{Job, JobState, Source};
 use reelmill_core::lease::LeaseTerms;
 use reelmill_core::media::MediaInfo;
-use reelmill_core::preset::Preset;
 use reelmill_core::retry::RetryPolicy;
 use reelmill_core::schedule::ProvenEncoder;
 use reelmill_media::probe::probe;
@@ -108,7 +109,8 @@ impl One<'_> {
     async fn convert(&self) -> Result<(), Ending> {
         let begun = Instant::now();
         let (container, output) = self.output()?;
-        let preset = resolve(&self.args.encode, container)?;
+        let chosen = choose(&self.args.encode, container, self.kind())?;
+        let preset = &chosen.preset;
         // The trial of the encoder needs as long as the probe; let them share the wait.
         let (media, encoders) = tokio::join!(
             check_input(self.tools, self.input, preset.format, &self.stop.now),
@@ -116,9 +118,9 @@ impl One<'_> {
         );
         let media = media?;
         check_output(self.input, &output, self.overwrite)?;
-        let place = self.scratch.join(resume_key(self.input, &output, &preset, &self.args.encode)?);
+        let place = self.scratch.join(resume_key(self.input, &output, preset, &self.args.encode)?);
         let staged = staged_path(&output);
-        let done = self.run_job(&place, &staged, container, (&media, encoders)).await;
+        let done = self.run_job(&place, &staged, &chosen, (&media, encoders)).await;
         match done {
             Ok(job) => {
                 publish(&staged, &output, self.overwrite)?;
@@ -134,6 +136,11 @@ impl One<'_> {
                 Err(ending)
             }
         }
+    }
+
+    /// The kind of output that suits the input's name.
+    fn kind(&self) -> Option<OutputKind> {
+        kind(self.input).map(kind_of)
     }
 
     fn output(&self) -> Result<(Option<Container>, PathBuf), Ending> {
@@ -152,7 +159,7 @@ impl One<'_> {
         }
         let container = match self.args.encode.format {
             Some(container) => container,
-            None => resolve(&self.args.encode, None)?.format,
+            None => choose(&self.args.encode, None, self.kind())?.preset.format,
         };
         let stem = self.input.file_stem().unwrap_or_default();
         let mut name = stem.to_owned();
@@ -165,7 +172,7 @@ impl One<'_> {
         &self,
         place: &Path,
         staged: &Path,
-        container: Option<Container>,
+        chosen: &Chosen,
         (media, encoders): (&MediaInfo, Vec<ProvenEncoder>),
     ) -> Result<Job, Ending> {
         make_room(place)?;
@@ -181,7 +188,7 @@ impl One<'_> {
         let coordinator = farm::open(place, terms).await?;
         let own = farm::own_worker(coordinator.store().as_ref(), 0).await?;
         coordinator.recover(&[own]).await?;
-        let job = self.submit(&coordinator, (place, staged), container).await?;
+        let job = self.submit(&coordinator, (place, staged), chosen).await?;
         if let Some(encoder) = job.request.encoder()
             && encoders.is_empty()
             && !self.stop.drain.is_cancelled()
@@ -204,7 +211,7 @@ impl One<'_> {
         &self,
         coordinator: &Coordinator,
         (place, staged): (&Path, &Path),
-        container: Option<Container>,
+        chosen: &Chosen,
     ) -> Result<Job, Ending> {
         let extension = self.input.extension().and_then(|e| e.to_str()).unwrap_or("media");
         let input = plain_path(self.input, &place.join(format!("source.{extension}")))?;
@@ -216,9 +223,9 @@ impl One<'_> {
             name: self.input.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             owner: None,
             source: Source::Local { path: input },
-            preset: self.args.encode.preset.clone(),
+            preset: chosen.name.clone(),
             overrides: self.args.encode.overrides(),
-            container,
+            container: Some(chosen.preset.format),
             chunk_seconds: self.args.encode.chunk_seconds,
             max_retries: None,
             priority: crate::coordinator::USUAL_PRIORITY,
@@ -319,15 +326,6 @@ impl One<'_> {
             ));
         }
     }
-}
-
-/// The preset with everything the command line says.
-pub(super) fn resolve(encode: &EncodeArgs, container: Option<Container>) -> Result<Preset, Ending> {
-    let presets = farm::presets().map_err(Ending::usage)?;
-    let mut preset = presets.get(&encode.preset, &encode.overrides()).map_err(Ending::usage)?;
-    preset.format = container.or(encode.format).unwrap_or(preset.format);
-    preset.fits(preset.format).map_err(Ending::usage)?;
-    Ok(preset)
 }
 
 /// Probes the input; whatever is wrong with it refuses it.

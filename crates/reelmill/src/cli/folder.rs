@@ -12,8 +12,10 @@ mod work;
 
 pub(crate) use queued::{list_queue, submit};
 pub(crate) use single::{Came, one};
+pub(super) use walk::kind;
 
 use super::args::{Common, ConvertArgs};
+use super::choice::for_kind;
 use super::out;
 use super::signals::Stop;
 use crate::exit::{Ending, Exit};
@@ -52,7 +54,9 @@ pub(crate) async fn run(args: &ConvertArgs, common: &Common) -> Result<Exit, End
     let stop =
         Stop::on_signals(Duration::ZERO).map_err(|e| Failure::io("listen for signals", &e))?;
     let found = walk::find(args)?;
-    super::convert::resolve(&args.encode, args.encode.format)?;
+    for kind in job::asked(args, args.file.as_deref()) {
+        for_kind(&args.encode, *kind, job::asked(args, args.file.as_deref()))?;
+    }
     let hooks = hooks::configured().map_err(Ending::usage)?;
     let tools = common.tools().await?;
     let library = open(args, &found.root)?;

@@ -1,7 +1,9 @@
 //! `reelmill plan`: what would be done, and why. Writes nothing.
 
 use super::args::{Common, PlanArgs};
-use super::convert::{check_input, resolve};
+use super::choice::{choose, kind_of};
+use super::convert::check_input;
+use super::folder::kind;
 use super::out;
 use crate::exit::{Ending, Exit};
 use crate::farm;
@@ -13,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Runs the command.
 pub(crate) async fn run(args: PlanArgs, common: &Common) -> Result<Exit, Ending> {
-    let preset = resolve(&args.encode, None)?;
+    let preset = choose(&args.encode, None, kind(&args.input).map(kind_of))?.preset;
     let tools = common.tools().await?;
     let cancel = CancellationToken::new();
     check_input(&tools, &args.input, preset.format, &cancel).await?;

@@ -17,9 +17,10 @@ pub(crate) struct SubmitArgs {
     /// With --shared: the output takes the file's place.
     #[arg(long, requires = "shared")]
     pub(crate) replace: bool,
-    /// Preset (see 'reelmill presets').
-    #[arg(long, short, default_value = "h264")]
-    pub(crate) preset: String,
+    /// Preset (see 'reelmill presets'). Without it: the usual one for the output's
+    /// format.
+    #[arg(long, short)]
+    pub(crate) preset: Option<String>,
     /// Output format: mkv, mp4, webm or mov. Without it: as the output's name
     /// says, else the preset's.
     #[arg(long)]
@@ -83,6 +84,12 @@ impl SubmitArgs {
         let fel = self.allow_fel_loss.then(|| "allow_fel_loss=true".to_owned());
         let hdr = self.drop_hdr.then(|| "hdr=drop".to_owned());
         self.set.iter().cloned().chain(sizes).chain(fel).chain(hdr).collect()
+    }
+
+    /// The preset, as given or the usual one for the output.
+    pub(crate) fn preset(&self) -> String {
+        let usual = || self.container().unwrap_or(Container::Mkv).usual_preset().to_owned();
+        self.preset.clone().unwrap_or_else(usual)
     }
 
     /// The output format, as given or as the output's name says.

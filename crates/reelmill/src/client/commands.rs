@@ -223,7 +223,7 @@ fn request(args: &SubmitArgs, name: String) -> JobRequest {
     JobRequest {
         name,
         source: SourceRequest::Upload(BlobId(Uuid::nil())),
-        preset: args.preset.clone(),
+        preset: args.preset(),
         overrides: args.overrides(),
         format: args.container(),
         chunk_seconds: args.chunk_seconds,

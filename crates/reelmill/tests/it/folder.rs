@@ -220,3 +220,49 @@ fn looking_for_locks_changes_nothing() {
     assert!(names(&films).is_empty());
     place.run(["locks", "nowhere"]).refused(3, &["nowhere"]);
 }
+
+#[test]
+fn sound_and_pictures_of_a_folder_are_converted_each_by_its_preset() {
+    let place = Place::new();
+    let folder = films(&place);
+    tiny(&folder.join("film.mkv"), 1);
+    ffmpeg(&["-f", "lavfi", "-i", "sine=duration=1"], &folder.join("song.flac"));
+    let picture = ["-f", "lavfi", "-i", "testsrc2=size=64x48", "-frames:v", "1"];
+    ffmpeg(&picture, &folder.join("photo.png"));
+    for bad in ["bad.flac", "bad.jpg"] {
+        std::fs::write(folder.join(bad), "neither sound nor picture").unwrap();
+    }
+    let run = |args: &[&str]| {
+        let mut command = place.reelmill();
+        command.arg("convert").arg("--dir").arg(&folder).args(["--json", "--keep-bigger"]);
+        let ran = Ran::of(command.args(args));
+        let told = summary(&ran);
+        let counts = ["converted", "skipped", "failed"].map(|name| told[name].as_u64().unwrap());
+        (counts, ran)
+    };
+    let both = [&["--type", "both", "--preset", "h264", "--preset", "opus"][..], &FAST].concat();
+    let (counts, ran) = run(&both);
+    assert_eq!((counts, ran.code), ([2, 0, 1], 5), "{}{}", ran.out, ran.err);
+    assert!(folder.join("song.opus").exists() && folder.join("film.h264.mkv").exists());
+    let (counts, ran) = run(&["--type", "audio"]);
+    assert_eq!(counts, [1, 1, 1], "{}", ran.out);
+    assert!(folder.join("song.m4a").exists(), "AAC is usual");
+    assert!(reason(&ran, "song.opus").contains("reelmill made it"));
+    let (counts, ran) = run(&["--type", "audio", "--format", "mp3"]);
+    assert_eq!(counts, [1, 2, 1], "{}", ran.out);
+    assert!(reason(&ran, "song.m4a").contains("reelmill made it"));
+    let (counts, ran) = run(&["--type", "image"]);
+    assert_eq!((counts, ran.code), ([1, 0, 1], 5), "{}{}", ran.out, ran.err);
+    let (counts, ran) = run(&["--type", "image"]);
+    assert_eq!(counts, [0, 2, 1], "{}", ran.out);
+    assert!(reason(&ran, "photo.webp").contains("webp already"));
+    assert!(reason(&ran, "photo.png").contains("is there already"));
+    let mut refused = convert(&place, &folder, &["--type", "image"]);
+    Ran::of(&mut refused).refused(2, &["has no video", "'speed'"]);
+    let one = |file: &str| {
+        place.run(["convert", "--file", file, "--output-dir", "out", "--keep-bigger"]).ok();
+    };
+    one("films/song.flac");
+    one("films/photo.png");
+    assert_eq!(names(&place.path("out")), ["photo.webp", "song.m4a"]);
+}

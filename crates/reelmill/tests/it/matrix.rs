@@ -76,7 +76,8 @@ fn one(input: &Path, format: &str, args: &[&str]) -> Result<Option<String>, Stri
         }
         0 => Ok(None),
         1 | 3 => {
-            let line = ran.err.lines().next().unwrap_or_default().to_owned();
+            let mut lines = ran.err.lines().skip_while(|line| line.starts_with("note: "));
+            let line = lines.next().unwrap_or_default().to_owned();
             let told = line.starts_with("error: ") && ran.err.matches("error:").count() == 1;
             let clean = !ran.err.contains("panicked") && !output.exists();
             if told && clean { Ok(Some(line)) } else { Err(ran.err) }

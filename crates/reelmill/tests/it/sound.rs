@@ -204,8 +204,10 @@ fn films_get_loudness_and_a_stereo_track_too() {
         assert!((found + 23.0).abs() < 1.0, "track {stream}: {found} LUFS");
     }
     // The film's sound alone, taken out.
-    let output = convert(&place, &film, "sound.m4a", &[]);
+    let output = convert(&place, &film, "sound.m4a", &["--preset", "audio"]);
     assert_eq!(audio(&probe(&output)), [("flac".to_owned(), 6)]);
+    let output = convert(&place, &film, "coded.m4a", &[]);
+    assert_eq!(audio(&probe(&output)), [("aac".to_owned(), 6)]);
 }
 
 #[test]

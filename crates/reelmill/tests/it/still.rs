@@ -112,6 +112,11 @@ fn animations_move_on_and_every_format_is_read() {
     let bytes = std::fs::read(place.path("moved.webp")).unwrap();
     let pictures = bytes.windows(4).filter(|name| name == b"ANMF").count();
     assert_eq!(pictures, 5);
+    // Frames that all show the same are no animation.
+    let same = place.path("same.gif");
+    ffmpeg(&["-f", "lavfi", "-i", "color=red:s=48x32:r=5:d=1", "-frames:v", "3"], &same);
+    convert(&place, &same, "same.webp", &[]).ok();
+    convert(&place, &same, "same.jpg", &[]).ok();
     convert(&place, &place.path("moving.gif"), "moved.jpg", &[]).refused(3, &["animated", "webp"]);
     for name in ["still.bmp", "still.tiff", "still.png", "still.webp"] {
         for output in ["out.webp", "out.avif", "out.jpg", "out.png"] {

@@ -1,5 +1,6 @@
 //! What came of a file, and the small things around its conversion.
 
+use crate::cli::args::EncodeArgs;
 use crate::share::desk::Desk;
 use crate::share::fs::Fs;
 use crate::share::library::Library;
@@ -36,7 +37,8 @@ pub(super) struct Order {
     pub(super) source: PathBuf,
     pub(super) target: PathBuf,
     pub(super) before: u64,
-    pub(super) extension: String,
+    /// How it is encoded.
+    pub(super) encode: EncodeArgs,
     /// Whether it is made to be smaller: where nothing is encoded it is not.
     pub(super) smaller: bool,
 }

@@ -3,6 +3,7 @@
 use super::ends::{Order, plain_name};
 use super::{Fate, MediaType, walk};
 use crate::cli::args::{Common, ConvertArgs};
+use crate::cli::choice::{for_kind, kind_of, kinds};
 use crate::cli::convert;
 use crate::cli::signals::Stop;
 use crate::exit::{Ending, Exit};
@@ -11,7 +12,9 @@ use crate::share::library::Library;
 use crate::share::lock::Watcher;
 use crate::share::part;
 use crate::share::placing::room_for;
+use reelmill_core::container::OutputKind;
 use reelmill_core::error::{Failure, FailureClass};
+use reelmill_core::media::MediaInfo;
 use reelmill_core::names;
 use reelmill_media::probe::probe;
 use reelmill_media::stitch::made_by_reelmill;
@@ -53,7 +56,7 @@ impl FileJob<'_> {
             }
             Err(e) => return Err(Failure::io(format!("open {}", file.display()), &e).into()),
         };
-        if let Some(reason) = self.unfit(file, &meta) {
+        if let Some(reason) = self.unfit(&meta) {
             return Ok(Fate::Skipped(reason));
         }
         match self.library {
@@ -62,21 +65,12 @@ impl FileJob<'_> {
         }
     }
 
-    fn unfit(&self, file: &Path, meta: &std::fs::Metadata) -> Option<String> {
+    fn unfit(&self, meta: &std::fs::Metadata) -> Option<String> {
         if meta.file_type().is_symlink() {
             return Some("it is a symbolic link; what it leads to is converted where it is".into());
         }
         if !meta.is_file() {
             return Some("it is no plain file".into());
-        }
-        match walk::kind(file) {
-            Some(MediaType::Audio) => {
-                return Some("sound alone is not converted by folders yet".into());
-            }
-            Some(MediaType::Image) => {
-                return Some("pictures are not converted by folders yet".into());
-            }
-            _ => {}
         }
         let shared_names = self.args.replace && meta.nlink() > 1;
         shared_names.then(|| {
@@ -97,24 +91,31 @@ impl FileJob<'_> {
         if made_by_reelmill(&media) && !self.args.again {
             return Ok(Err(Fate::Skipped("reelmill made it (--again converts it again)".into())));
         }
-        if media.video().is_none() {
-            return Ok(Err(Fate::Skipped("there is no picture in it".into())));
-        }
-        let preset = convert::resolve(&self.args.encode, self.args.encode.format)?;
-        if let Some(reason) = preset.not_for(&media) {
+        let asked = asked(&self.args, Some(file));
+        let kind = match fitting(&media, asked) {
+            Ok(kind) => kind,
+            Err(reason) => return Ok(Err(Fate::Skipped(reason.into()))),
+        };
+        let (chosen, encode) = for_kind(&self.args.encode, kind, asked)?;
+        let container = chosen.preset.format;
+        // These have no place for the mark by which other outputs are known.
+        if media.is_in(container) && !self.args.again {
+            let reason = format!("it is {container} already (--again converts it again)");
             return Ok(Err(Fate::Skipped(reason)));
         }
-        let extension = preset.format.name().to_owned();
-        let target = self.target(file, &extension)?;
+        if let Some(reason) = chosen.preset.not_for(&media) {
+            return Ok(Err(Fate::Skipped(reason)));
+        }
+        let target = self.target(file, (&chosen.name, container.name()))?;
         if target != file && target.symlink_metadata().is_ok() {
             return Ok(Err(Fate::Skipped(format!("{} is there already", target.display()))));
         }
         let before = std::fs::metadata(file).map_or(0, |meta| meta.len());
-        let smaller = !preset.remux;
-        Ok(Ok(Order { source: file.to_owned(), target, before, extension, smaller }))
+        let smaller = !chosen.preset.remux;
+        Ok(Ok(Order { source: file.to_owned(), target, before, encode, smaller }))
     }
 
-    fn target(&self, file: &Path, extension: &str) -> Result<PathBuf, Failure> {
+    fn target(&self, file: &Path, (preset, extension): (&str, &str)) -> Result<PathBuf, Failure> {
         let name = file.file_name().unwrap_or_default().as_bytes();
         let folder = file.parent().unwrap_or(Path::new("/"));
         let mut target = names::with_extension(name, extension);
@@ -131,7 +132,7 @@ impl FileJob<'_> {
                 // A name that differs in case only is the same on some mounts.
                 target = name.to_vec();
             } else if self.args.output_dir.is_none() {
-                let ending = format!("{}.{extension}", self.args.encode.preset);
+                let ending = format!("{preset}.{extension}");
                 target = names::with_extension(name, &ending);
             }
         }
@@ -145,10 +146,14 @@ impl FileJob<'_> {
             .map_err(|e| Failure::io(format!("create {}", folder.display()), &e))?;
         let key = names::encode(order.target.as_os_str().as_bytes());
         let name = hex::encode(&<sha2::Sha256 as sha2::Digest>::digest(key)[..10]);
-        let made = folder.join(format!("{name}.{}", order.extension));
+        let made = folder.join(match order.encode.format {
+            Some(format) => format!("{name}.{format}"),
+            None => name,
+        });
+        let args = ConvertArgs { encode: order.encode.clone(), ..self.args.clone() };
         let link = plain_name(&order.source, &self.scratch)?;
         let quiet = Common { quiet: true, json: false, ..self.common.clone() };
-        convert::one(&link, &made, &self.args, &quiet, (self.tools, &self.scratch, stop)).await?;
+        convert::one(&link, &made, &args, &quiet, (self.tools, &self.scratch, stop)).await?;
         Ok(made)
     }
 
@@ -209,5 +214,44 @@ impl FileJob<'_> {
             _ => Failure::io(format!("put {} in place", order.target.display()), &e),
         })?;
         Ok(Ok(after))
+    }
+}
+
+/// The kinds of file that are asked for: of a folder those of `--type`, videos when
+/// not given; of one `file` whatever its name promises.
+pub(super) fn asked(args: &ConvertArgs, file: Option<&Path>) -> &'static [OutputKind] {
+    let by_name = || file.filter(|_| args.dir.is_none() || args.queue).and_then(walk::kind);
+    match args.media_type {
+        Some(asked) => kinds(asked),
+        None => kinds(by_name().unwrap_or(MediaType::Video)),
+    }
+}
+
+/// The name of the preset that `file` is converted by, as far as its name tells.
+pub(super) fn preset_of(args: &ConvertArgs, file: &Path) -> String {
+    let kind = kind_of(walk::kind(file).unwrap_or(MediaType::Video));
+    let chosen = for_kind(&args.encode, kind, asked(args, Some(file)));
+    chosen.map_or_else(|_| String::new(), |(chosen, _)| chosen.name)
+}
+
+/// What a file becomes, by what is in it.
+///
+/// # Errors
+/// The reason, when that is not asked for.
+fn fitting(media: &MediaInfo, asked: &[OutputKind]) -> Result<OutputKind, &'static str> {
+    let picture = media.video();
+    let moves = picture.is_some_and(|(stream, _)| ["gif", "apng"].contains(&stream.codec.as_str()));
+    let sound = media.audio().next().is_some();
+    let wanted = |kind| asked.contains(&kind);
+    match picture {
+        Some(_) if (media.is_still() || moves) && wanted(OutputKind::Picture) => {
+            Ok(OutputKind::Picture)
+        }
+        Some(_) if media.is_still() => Err("it is a picture (--type image converts it)"),
+        Some(_) if wanted(OutputKind::Film) => Ok(OutputKind::Film),
+        Some(_) => Err("it is a film (--type video converts it)"),
+        None if sound && wanted(OutputKind::Sound) => Ok(OutputKind::Sound),
+        None if sound => Err("there is no picture in it (--type audio converts it)"),
+        None => Err("there is neither a picture nor sound in it"),
     }
 }

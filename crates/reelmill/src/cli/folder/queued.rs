@@ -40,7 +40,7 @@ pub(super) fn take_up(work: &mut Work<'_>) -> Result<(), Failure> {
 fn as_ordered(args: &ConvertArgs, order: &Order) -> ConvertArgs {
     let mut args = args.clone();
     args.replace = order.replace;
-    args.encode.preset.clone_from(&order.preset);
+    args.encode.preset = vec![order.preset.clone()];
     args.encode.set.clone_from(&order.set);
     args.encode.format = order.format;
     (args.encode.width, args.encode.height) = (None, None);
@@ -79,7 +79,7 @@ pub(crate) fn submit(args: &SubmitArgs, shared: &Path, common: &Common) -> Resul
     let files = media_in(&args.file)?;
     let order = |file: &Path| Order {
         file: library.relative(file),
-        preset: args.preset.clone(),
+        preset: args.preset(),
         set: args.overrides(),
         format: args.container(),
         replace: args.replace,
@@ -116,7 +116,7 @@ pub(crate) fn submit(args: &SubmitArgs, shared: &Path, common: &Common) -> Resul
 /// whoever takes it.
 fn check(args: &SubmitArgs) -> Result<(), Ending> {
     let presets = farm::presets().map_err(Ending::usage)?;
-    presets.get(&args.preset, &args.overrides()).map_err(Ending::usage)?;
+    presets.get(&args.preset(), &args.overrides()).map_err(Ending::usage)?;
     Ok(())
 }
 

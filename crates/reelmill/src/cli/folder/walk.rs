@@ -39,7 +39,7 @@ pub(super) struct Found {
 }
 
 /// The kind of media that a name promises.
-pub(super) fn kind(path: &Path) -> Option<MediaType> {
+pub(in crate::cli) fn kind(path: &Path) -> Option<MediaType> {
     let extension = path.extension()?.to_str()?.to_lowercase();
     let is = |list: &[&str]| list.contains(&extension.as_str());
     match () {
@@ -73,7 +73,7 @@ pub(super) fn find(args: &ConvertArgs) -> Result<Found, Ending> {
         None => {
             let folder = args.dir.clone().unwrap_or_default();
             let inside = args.output_dir.as_ref().and_then(|dir| std::fs::canonicalize(dir).ok());
-            all(&folder, inside.as_deref(), args.media_type)
+            all(&folder, inside.as_deref(), args.media_type.unwrap_or(MediaType::Video))
         }
     }
 }

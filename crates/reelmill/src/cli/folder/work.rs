@@ -1,7 +1,7 @@
 //! Going over the files of a folder, one after another.
 
 use super::ends::Fate;
-use super::job::FileJob;
+use super::job::{FileJob, preset_of};
 use super::line::{Line, describe, line};
 use super::queued;
 use crate::cli::args::ConvertArgs;
@@ -124,7 +124,7 @@ impl Work<'_> {
                 Fate::Interrupted => return self.interrupted(),
                 fate => {
                     let line = line(&file, fate);
-                    if let Some(event) = happened(&line, &args.encode.preset) {
+                    if let Some(event) = happened(&line, &preset_of(&args, &file)) {
                         hooks::tell(&self.hooks, &event, self.job.common).await;
                     }
                     self.tell(at, line);

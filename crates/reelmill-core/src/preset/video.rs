@@ -1,0 +1,147 @@
+//! What a preset says of the picture.
+
+use crate::encoder::VideoEncoder;
+use crate::hdr::{DolbyKeep, Keep};
+use crate::window::Window;
+use serde::{Deserialize, Serialize};
+
+/// How to encode the picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VideoPreset {
+    /// The encoder.
+    pub encoder: VideoEncoder,
+    /// Constant rate factor, in the encoder's own scale; lower is better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crf: Option<f64>,
+    /// Speed setting, in the encoder's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed: Option<String>,
+    /// Tuning, in the encoder's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tune: Option<String>,
+    /// Longest distance between keyframes, seconds.
+    #[serde(default = "default_keyframe_seconds")]
+    pub keyframe_seconds: f64,
+    /// Output width in pixels; the height follows when it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// Output height in pixels; the width follows when it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// Whether the picture may be made larger than the source.
+    #[serde(default)]
+    pub upscale: bool,
+    /// Whether HDR metadata of every kind is kept.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub hdr: Keep,
+    /// Whether HDR10+ metadata is kept.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub hdr10plus: Keep,
+    /// Whether Dolby Vision metadata is kept.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub dolby_vision: DolbyKeep,
+    /// Whether a full enhancement layer may be left out even where it expands
+    /// brightness.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_fel_loss: bool,
+    /// The part of the upright picture that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop: Option<Window>,
+    /// What becomes of an interlaced picture.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub deinterlace: Deinterlace,
+    /// How a picture of high dynamic range becomes one of standard range, if it
+    /// shall.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tonemap: Option<Tonemap>,
+}
+
+/// What becomes of an interlaced picture.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Deinterlace {
+    /// It stays interlaced where the encoder can do that.
+    #[default]
+    Keep,
+    /// Of the two fields of each frame one whole picture is made.
+    On,
+}
+
+/// A curve by which bright colours are brought into standard range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Tonemap {
+    /// Keeps detail in shadows and highlights; darkens the whole a little.
+    Hable,
+    /// Keeps what is in range as it is, and bends the rest smoothly.
+    Mobius,
+    /// Keeps brightness overall; flattens highlights.
+    Reinhard,
+    /// Cuts off what is out of range.
+    Clip,
+}
+
+impl Tonemap {
+    /// Its name, by FFmpeg's filter too.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hable => "hable",
+            Self::Mobius => "mobius",
+            Self::Reinhard => "reinhard",
+            Self::Clip => "clip",
+        }
+    }
+}
+
+fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn default_keyframe_seconds() -> f64 {
+    10.0
+}
+
+impl VideoPreset {
+    pub(super) fn check(&self) -> Result<(), String> {
+        let encoder = self.encoder;
+        if let Some(crf) = self.crf {
+            let Some((low, high, _)) = encoder.crf_range() else {
+                return Err(format!("{encoder} has no crf"));
+            };
+            if !(low..=high).contains(&crf) {
+                return Err(format!("crf {crf} is outside {low}–{high} for {encoder}"));
+            }
+        }
+        if let Some(speed) = &self.speed
+            && !encoder.speeds().contains(&speed.as_str())
+        {
+            let known = encoder.speeds().join(", ");
+            return Err(format!("{encoder} has no speed '{speed}'; use one of: {known}"));
+        }
+        if let Some(tune) = &self.tune
+            && !encoder.tunes().contains(&tune.as_str())
+        {
+            let known = match encoder.tunes() {
+                [] => "it has none".to_owned(),
+                tunes => format!("use one of: {}", tunes.join(", ")),
+            };
+            return Err(format!("{encoder} has no tune '{tune}'; {known}"));
+        }
+        if self.tonemap.is_some() && self.dolby_vision == DolbyKeep::Require {
+            return Err("tonemap leaves Dolby Vision out, which dolby_vision requires".into());
+        }
+        for (name, size) in [("width", self.width), ("height", self.height)] {
+            if size.is_some_and(|size| !(16..=16384).contains(&size)) {
+                return Err(format!("{name} must lie between 16 and 16384"));
+            }
+        }
+        if !(0.1..=60.0).contains(&self.keyframe_seconds) {
+            return Err("keyframe_seconds must lie between 0.1 and 60".into());
+        }
+        Ok(())
+    }
+}
