@@ -28,6 +28,7 @@ pub mod plan;
 pub mod preset;
 pub mod pts;
 pub mod retry;
+pub mod room;
 pub mod schedule;
 pub mod settle;
 pub mod slots;

@@ -1,5 +1,6 @@
 //! Presets: how to encode. Read from TOML, overridden by `--set key=value`.
 
+mod frames;
 mod image;
 mod sound;
 mod video;
@@ -12,7 +13,7 @@ use crate::container::{Container, OutputKind};
 use crate::encoder::VideoEncoder;
 use crate::error::Failure;
 use crate::hdr::{DolbyKeep, Keep};
-use crate::media::MediaInfo;
+use frames::changes_frames;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -131,6 +132,10 @@ impl Presets {
 const REMUXED: &str = "x265";
 
 fn parse(name: &str, table: &toml::Table) -> Result<Preset, Failure> {
+    if let Some(why) = changes_frames(table) {
+        return Err(Failure::permanent(format!("preset '{name}': {why}"))
+            .advise("change the frame rate with FFmpeg first, without HDR metadata"));
+    }
     let mut table = table.clone();
     if table.get("remux").and_then(toml::Value::as_bool) == Some(true) {
         let video = table.entry("video").or_insert_with(|| toml::Table::new().into());
@@ -233,27 +238,6 @@ impl Preset {
         self.encoder().filter(|_| container.kind() == OutputKind::Film)
     }
 
-    /// What it sets, as TOML: without what has no meaning where nothing is encoded.
-    ///
-    /// # Errors
-    /// Never, unless a value cannot be written as TOML.
-    pub fn shown(&self) -> Result<toml::Table, Failure> {
-        let fail = |e: toml::ser::Error| Failure::permanent(format!("cannot write it: {e}"));
-        let mut table = toml::Table::try_from(self).map_err(fail)?;
-        if self.remux {
-            table.remove("audio");
-            if let Some(video) = table.get_mut("video").and_then(toml::Value::as_table_mut) {
-                for key in ["encoder", "keyframe_seconds", "upscale"] {
-                    video.remove(key);
-                }
-                if video.is_empty() {
-                    table.remove("video");
-                }
-            }
-        }
-        Ok(table)
-    }
-
     /// Whether an output in `container` can be made with it.
     ///
     /// # Errors
@@ -272,26 +256,6 @@ impl Preset {
             return Ok(());
         }
         Err(Failure::permanent(format!("{container} cannot hold {codec} video")).advise(advice))
-    }
-
-    /// Why `media` is nothing for this preset, where it is one for Dolby Vision: in
-    /// a folder of all kinds of films such a film is passed by, not failed.
-    #[must_use]
-    pub fn not_for(&self, media: &MediaInfo) -> Option<String> {
-        let video = self.video.as_ref();
-        let requires = video.is_some_and(|video| video.dolby_vision == DolbyKeep::Require);
-        if !self.remux && !requires {
-            return None;
-        }
-        let (_, info) = media.video()?;
-        let drops = video.is_some_and(|video| video.hdr10plus == Keep::Drop) && info.hdr10plus;
-        match &info.dolby_vision {
-            None => Some("there is no Dolby Vision in its pictures".into()),
-            Some(found) if self.remux && found.profile == 8 && !drops => {
-                Some("its Dolby Vision is of profile 8 already".into())
-            }
-            Some(_) => None,
-        }
     }
 
     /// The codec of the output's picture, by FFmpeg's name.
@@ -342,7 +306,7 @@ impl Preset {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::{Stream, StreamKind, VideoInfo};
+    use crate::media::{MediaInfo, Stream, StreamKind, VideoInfo};
 
     #[test]
     fn built_in_presets_are_valid_and_named_as_documented() {
@@ -449,6 +413,20 @@ mod tests {
         assert!(told("dv81-remux", &[], None, false).unwrap().contains("no Dolby Vision"));
         assert!(told("dv81-hevc", &[], None, false).unwrap().contains("no Dolby Vision"));
         assert_eq!(told("dv81-hevc", &[], Some(8), false), None);
+    }
+
+    #[test]
+    fn settings_that_change_which_frames_there_are_are_refused_with_the_reason() {
+        let mut presets = Presets::built_in().unwrap();
+        for set in ["fps=30", "video.fps=24000/1001", "video.decimate=5", "video.filter=fps=30"] {
+            let refused = presets.get("dv81-hevc", &[set.to_owned()]).unwrap_err();
+            assert!(refused.message.contains("belong to single frames"), "{set}: {refused}");
+        }
+        let mine = "[mine]\ndescription = 'x'\nformat = 'mkv'\n\
+                    [mine.video]\nencoder = 'x265'\ndecimate = 5\n";
+        let refused = presets.add(mine, "presets.toml").unwrap_err();
+        assert!(refused.message.contains("presets.toml") && refused.message.contains("decimate"));
+        assert!(refused.advice.unwrap().contains("FFmpeg"));
     }
 
     #[test]

@@ -103,7 +103,8 @@ fn converted(nal: &[u8], kept: DolbyKept, encode: &VideoEncode) -> Result<Vec<u8
         .advise("--set dolby_vision=drop converts the base picture"));
     }
     let Some(bars) = parsed.bars() else { return Ok(nal) };
-    let left: Bars = hdr::adapt(bars, encode.source_size, encode.window, encode.size);
+    let upright = bars.turned(encode.turned);
+    let left: Bars = hdr::adapt(upright, encode.source_size, encode.window, encode.size);
     if left == bars {
         return Ok(nal);
     }

@@ -4,7 +4,7 @@
 use crate::clock;
 use crate::coordinator::{Coordinator, Service, Settings};
 use crate::paths;
-use crate::worker::{LocalDepot, Slot, Worker};
+use crate::worker::{LocalDepot, Slot, Spots, Worker};
 use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::error::Failure;
 use reelmill_core::id::{SessionId, WorkerId};
@@ -140,7 +140,7 @@ pub(crate) fn house_worker(
         session: SessionId(clock::fresh()),
         name,
         encoders,
-        scratch,
+        spots: Spots::on(scratch),
         gauge: Arc::default(),
     })
 }

@@ -30,6 +30,12 @@ pub(crate) async fn sync(path: &Path) -> std::io::Result<()> {
     blocking(move || std::fs::File::open(path)?.sync_all()).await
 }
 
+/// Bytes free in a folder, where that can be told.
+pub(crate) fn free(folder: &Path) -> Option<u64> {
+    let space = rustix::fs::statvfs(folder).ok()?;
+    Some(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
 /// Renames without replacing: by a hard link where there are such, which
 /// network file systems do atomically too.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> std::io::Result<()> {

@@ -32,15 +32,16 @@ pub(crate) fn for_encode(
         // Without its renderer the base picture is wrong too.
         convertible(found.profile)?;
     }
-    if preset.hdr == Keep::Drop || preset.dolby_vision == DolbyKeep::Drop {
+    let VideoPreset { encoder, hdr, dolby_vision, allow_fel_loss, .. } = same_frames(preset);
+    if *hdr == Keep::Drop || *dolby_vision == DolbyKeep::Drop {
         notes.push(
             "Dolby Vision metadata is dropped, as asked for; the base picture is kept".into(),
         );
         return Ok(None);
     }
     convertible(found.profile).map_err(|failure| failure.advise(DROP))?;
-    if preset.encoder != VideoEncoder::X265 || container == Container::Webm {
-        let codec = preset.encoder.codec();
+    if *encoder != VideoEncoder::X265 || container == Container::Webm {
+        let codec = encoder.codec();
         let message =
             format!("Dolby Vision would be lost: {codec} in {container} does not carry it");
         let advice = format!("use --preset dv81-hevc, or {DROP}");
@@ -53,13 +54,38 @@ pub(crate) fn for_encode(
     if info.field_order != FieldOrder::Progressive {
         return Err(Failure::input("interlaced video cannot be Dolby Vision").advise(DROP));
     }
-    without_layer(info, found, preset.allow_fel_loss, notes)?;
+    without_layer(info, found, *allow_fel_loss, notes)?;
     if info.colour.transfer.is_none() {
         return Err(no_colours());
     }
     let kept = kept(info, found, size).map_err(|failure| failure.advise(DROP))?;
     notes.push(told(found, kept));
     Ok(Some(kept))
+}
+
+/// One unit of metadata belongs to each frame, so that no setting may change which
+/// frames there are. None does today; all are named here, so that the compiler asks
+/// about a new one: one that drops, doubles or moves frames has to be refused.
+fn same_frames(preset: &VideoPreset) -> &VideoPreset {
+    let VideoPreset {
+        encoder: _,
+        crf: _,
+        speed: _,
+        tune: _,
+        keyframe_seconds: _,
+        width: _,
+        height: _,
+        upscale: _,
+        hdr: _,
+        hdr10plus: _,
+        dolby_vision: _,
+        allow_fel_loss: _,
+        crop: _,
+        // Each frame's two fields become one picture of the same time.
+        deinterlace: _,
+        tonemap: _,
+    } = preset;
+    preset
 }
 
 /// What becomes of the Dolby Vision of `info` where nothing is encoded.

@@ -18,6 +18,21 @@ pub struct Bars {
     pub bottom: u16,
 }
 
+impl Bars {
+    /// The bars of the picture turned clockwise by so many degrees, of which only
+    /// quarters count.
+    #[must_use]
+    pub fn turned(self, degrees: u16) -> Self {
+        let Self { left, right, top, bottom } = self;
+        match degrees % 360 {
+            90 => Self { left: bottom, right: top, top: left, bottom: right },
+            180 => Self { left: right, right: left, top: bottom, bottom: top },
+            270 => Self { left: top, right: bottom, top: right, bottom: left },
+            _ => self,
+        }
+    }
+}
+
 /// The bars that are left of `bars` when a picture of `source` pixels is cut to
 /// `window` and then scaled to `size`.
 #[must_use]
@@ -58,6 +73,23 @@ mod tests {
         assert_eq!(adapt(bars(0, 10), film, cut(1608, 276), size(1608)), Bars::default());
         assert_eq!(adapt(bars(276, 276), film, None, (1920, 1080)), bars(138, 138));
         assert_eq!(adapt(bars(276, 276), film, cut(1960, 100), (1920, 980)), bars(88, 88));
+    }
+
+    #[test]
+    fn bars_turn_with_the_picture() {
+        let coded = Bars { left: 1, right: 2, top: 3, bottom: 4 };
+        // Clockwise: what was on the left comes to the top.
+        assert_eq!(coded.turned(90), Bars { left: 4, right: 3, top: 1, bottom: 2 });
+        let quarters = |times| (0..times).fold(coded, |bars, _| bars.turned(90));
+        assert_eq!((coded.turned(180), coded.turned(270)), (quarters(2), quarters(3)));
+        assert_eq!((coded.turned(0), coded.turned(360)), (coded, quarters(4)));
+        // A phone's film, held upright, with bars above and below as coded.
+        let film = Bars { left: 0, right: 0, top: 140, bottom: 140 }.turned(90);
+        let upright = (1080, 1920);
+        let half = Bars { left: 70, right: 70, top: 0, bottom: 0 };
+        assert_eq!(adapt(film, upright, None, (540, 960)), half);
+        let window = Some(Window { width: 800, height: 1920, x: 140, y: 0 });
+        assert_eq!(adapt(film, upright, window, (800, 1920)), Bars::default());
     }
 
     proptest! {

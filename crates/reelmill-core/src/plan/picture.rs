@@ -1,4 +1,4 @@
-//! How large the picture becomes, and in which pixels.
+//! How the picture is encoded: how large it becomes, and in which pixels.
 
 use crate::encoder::{VideoEncoder, subsampled};
 use crate::error::Failure;
@@ -28,6 +28,9 @@ pub struct VideoEncode {
     pub pixel_format: String,
     /// Size of the decoded, upright picture, pixels.
     pub source_size: (u32, u32),
+    /// Clockwise degrees by which the source's picture is turned upright.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub turned: u16,
     /// Size of the output picture, pixels.
     pub size: (u32, u32),
     /// The part of the source's picture that is kept; all of it when unset.
@@ -72,6 +75,10 @@ impl VideoEncode {
     pub fn part_size(&self) -> (u32, u32) {
         self.window.map_or(self.source_size, |window| (window.width, window.height))
     }
+}
+
+fn is_zero(turned: &u16) -> bool {
+    *turned == 0
 }
 
 /// How the picture of `info` is encoded as `preset` says.
@@ -125,6 +132,7 @@ pub(super) fn video_encode(
         keyframe_interval: ((fps * preset.keyframe_seconds).round() as u32).clamp(1, 10_000),
         pixel_format: pixel_format.to_owned(),
         source_size,
+        turned: info.rotation.rem_euclid(360) as u16,
         window: preset.crop,
         size,
         crop,

@@ -132,6 +132,7 @@ fn encode(preset: &Preset, colour: &str) -> VideoEncode {
         keyframe_interval: 250,
         pixel_format: video.encoder.pixel_format("yuv420p").0.into(),
         source_size: (1280, 720),
+        turned: 0,
         window: video.crop,
         size: (video.width.unwrap_or(1280), video.height.unwrap_or(720)),
         crop: false,

@@ -22,6 +22,7 @@ fn encode(encoder: VideoEncoder) -> VideoEncode {
         keyframe_interval: 250,
         pixel_format: "yuv420p".into(),
         source_size: (1280, 720),
+        turned: 0,
         window: None,
         size: (1280, 720),
         crop: false,

@@ -56,13 +56,24 @@ pub struct Converter {
     done: Converted,
     missing: Vec<String>,
     missing_count: u64,
+    /// The metadata converted last, before and after: pictures of a scene often have
+    /// the same.
+    last: Option<Last>,
+}
+
+#[derive(Debug)]
+struct Last {
+    before: Vec<u8>,
+    after: Vec<u8>,
+    layer: Option<EnhancementLayer>,
 }
 
 impl Converter {
     /// At the start of a stream.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { options, done: Converted::default(), missing: Vec::new(), missing_count: 0 }
+        let done = Converted::default();
+        Self { options, done, missing: Vec::new(), missing_count: 0, last: None }
     }
 
     /// Converts one picture's NAL units. `rpu` is its metadata where that comes
@@ -89,7 +100,7 @@ impl Converter {
                 Some(NalKind::RPU) => {
                     found += 1;
                     if found == 1 {
-                        emit(&self.convert(nal).map_err(at)?)?;
+                        emit(self.convert(nal).map_err(at)?)?;
                     }
                 }
                 Some(NalKind::SEI_PREFIX) => dynamic |= self.sei(nal, emit)?,
@@ -98,7 +109,7 @@ impl Converter {
         }
         if let Some(nal) = rpu.filter(|_| found == 0) {
             found = 1;
-            emit(&self.convert(nal).map_err(at)?)?;
+            emit(self.convert(nal).map_err(at)?)?;
         }
         if found > 1 {
             return Err(at(Failure::input("it has Dolby Vision metadata more than once")
@@ -168,26 +179,35 @@ impl Converter {
         Ok(false)
     }
 
-    fn convert(&mut self, nal: &[u8]) -> Result<Vec<u8>, Failure> {
-        let mut rpu = Rpu::parse(nal)?;
-        match rpu.layer() {
+    fn convert(&mut self, nal: &[u8]) -> Result<&[u8], Failure> {
+        let last = match self.last.take().filter(|last| last.before == nal) {
+            Some(last) => last,
+            None => self.converted(nal)?,
+        };
+        match last.layer {
             Some(EnhancementLayer::Mel) => self.done.mel += 1,
-            Some(EnhancementLayer::Fel) => {
-                self.done.fel += 1;
-                let Options { base_nits, allow_fel_loss, .. } = self.options;
-                if !allow_fel_loss
-                    && let Some(loss) = dolby::fel_loss(rpu.source_max_pq(), base_nits)
-                {
-                    return Err(loss);
-                }
-            }
+            Some(EnhancementLayer::Fel) => self.done.fel += 1,
             None => {}
         }
+        Ok(&self.last.insert(last).after)
+    }
+
+    fn converted(&self, nal: &[u8]) -> Result<Last, Failure> {
+        let mut rpu = Rpu::parse(nal)?;
+        let layer = rpu.layer();
+        let Options { base_nits, allow_fel_loss, .. } = self.options;
+        if layer == Some(EnhancementLayer::Fel)
+            && !allow_fel_loss
+            && let Some(loss) = dolby::fel_loss(rpu.source_max_pq(), base_nits)
+        {
+            return Err(loss);
+        }
         dolby::convertible(rpu.profile())?;
+        let before = nal.to_vec();
         if rpu.profile() == 8 && !rpu.has_residual_mapping() {
-            return Ok(nal.to_vec());
+            return Ok(Last { after: before.clone(), before, layer });
         }
         rpu.make_81()?;
-        rpu.write()
+        Ok(Last { after: rpu.write()?, before, layer })
     }
 }

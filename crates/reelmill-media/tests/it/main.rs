@@ -28,6 +28,8 @@ mod dolby_rows_d7;
 #[cfg(test)]
 mod dolby_streams;
 #[cfg(test)]
+mod dolby_table;
+#[cfg(test)]
 mod exact;
 #[cfg(test)]
 mod filtered;

@@ -184,7 +184,7 @@ pub(crate) enum Command {
     /// Run a coordinator (with workers of its own).
     Serve(ServeArgs),
     /// Run a worker for a coordinator elsewhere.
-    Work(WorkArgs),
+    Work(super::work::WorkArgs),
     /// Hand a file to a coordinator.
     Submit(SubmitArgs),
     /// List the coordinator's jobs.
@@ -319,8 +319,11 @@ pub(crate) struct ConvertArgs {
     #[arg(long)]
     pub(crate) overwrite: bool,
     /// Where finished chunks are kept until all are there.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, visible_alias = "spool-dir", value_name = "DIR")]
     pub(crate) scratch: Option<PathBuf>,
+    /// Small conversions in memory.
+    #[command(flatten)]
+    pub(crate) ram: super::ram_args::RamArgs,
 }
 
 /// `reelmill plan`.
@@ -373,26 +376,5 @@ pub(crate) struct ServeArgs {
     pub(crate) worker_ca: Option<PathBuf>,
     /// Seconds that running tasks get to end after a stop was asked for.
     #[arg(long, value_name = "S", default_value_t = 10.0)]
-    pub(crate) drain_seconds: f64,
-}
-
-/// `reelmill work`.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct WorkArgs {
-    /// Token that the coordinator gave for workers.
-    #[arg(long, env = "REELMILL_TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
-    /// Tasks to run at once; as many as cores when not given.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(crate) slots: Option<u32>,
-    /// Folder for temporary files.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) scratch: Option<PathBuf>,
-    /// Name of this worker for people; the host's when not given.
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-    /// Seconds that running tasks get to end after a stop was asked for, before
-    /// they are given back.
-    #[arg(long, value_name = "S", default_value_t = 60.0)]
     pub(crate) drain_seconds: f64,
 }

@@ -11,11 +11,12 @@ use super::out;
 use super::place::{check_output, make_room, plain_path, publish, staged_path};
 use super::progress::Display;
 use super::resume::{forget_old, has_finished_work, remove_folder, resume_key};
+use super::room;
 use super::signals::Stop;
 use crate::coordinator::{Coordinator, JobView, Submission};
 use crate::exit::{Ending, Exit};
 use crate::worker::Worker;
-use crate::{farm, paths};
+use crate::{farm, files, paths};
 use reelmill_core::container::{Container, OutputKind};
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::job::{Job, JobState, Source};
@@ -118,14 +119,15 @@ impl One<'_> {
         );
         let media = media?;
         check_output(self.input, &output, self.overwrite)?;
-        let place = self.scratch.join(resume_key(self.input, &output, preset, &self.args.encode)?);
+        let key = resume_key(self.input, &output, preset, &self.args.encode)?;
+        let place = room::place(self.args, (self.scratch, &key), &output, (&media, preset))?;
         let staged = staged_path(&output);
         let done = self.run_job(&place, &staged, &chosen, (&media, encoders)).await;
         match done {
             Ok(job) => {
                 publish(&staged, &output, self.overwrite)?;
                 remove_folder(&place);
-                self.tell_done(&job, &output, begun);
+                self.tell_done(&job, &output, begun).await?;
                 Ok(())
             }
             Err(ending) => {
@@ -307,13 +309,15 @@ impl One<'_> {
         failure.into()
     }
 
-    fn tell_done(&self, job: &Job, output: &Path, begun: Instant) {
-        let Some(finished) = &job.output else { return };
+    async fn tell_done(&self, job: &Job, output: &Path, begun: Instant) -> Result<(), Failure> {
+        let Some(finished) = &job.output else { return Ok(()) };
         let seconds = begun.elapsed().as_secs_f64();
         if self.common.json {
+            let fail = |e: std::io::Error| Failure::io(format!("read {}", output.display()), &e);
+            let sha512 = files::sha512(output).await.map_err(fail)?;
             out::json(&serde_json::json!({
                 "event": "finished", "output": output, "bytes": finished.bytes,
-                "sha512": finished.sha512, "seconds": seconds, "verdict": finished.verdict,
+                "sha512": sha512, "seconds": seconds, "verdict": finished.verdict,
             }));
         } else if !self.common.quiet {
             let checks = finished.verdict.checks.len();
@@ -325,6 +329,7 @@ impl One<'_> {
                 out::seconds(seconds),
             ));
         }
+        Ok(())
     }
 }
 

@@ -1,16 +1,42 @@
 //! `reelmill work`: a worker for a coordinator elsewhere.
 
-use super::args::{Common, WorkArgs};
+use super::args::Common;
+use super::ram_args::RamArgs;
 use super::signals::Stop;
 use crate::exit::{Ending, Exit};
 use crate::remote_source::RemoteSource;
-use crate::worker::{HttpDepot, Scratch, Slot, Worker};
+use crate::worker::{HttpDepot, Scratch, Slot, Spots, Worker};
 use crate::{client, clock, farm, paths};
+use clap::Args;
 use reelmill_core::error::Failure;
 use reelmill_core::id::SessionId;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// `reelmill work`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WorkArgs {
+    /// Token that the coordinator gave for workers.
+    #[arg(long, env = "REELMILL_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Tasks to run at once; as many as cores when not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) slots: Option<u32>,
+    /// Folder for temporary files.
+    #[arg(long, visible_alias = "spool-dir", value_name = "DIR")]
+    pub(crate) scratch: Option<PathBuf>,
+    /// Temporary files in memory.
+    #[command(flatten)]
+    pub(crate) ram: RamArgs,
+    /// Name of this worker for people; the host's when not given.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Seconds that running tasks get to end after a stop was asked for, before
+    /// they are given back.
+    #[arg(long, value_name = "S", default_value_t = 60.0)]
+    pub(crate) drain_seconds: f64,
+}
 
 /// Runs the command until a signal ends it.
 pub(crate) async fn run(args: WorkArgs, common: &Common) -> Result<Exit, Ending> {
@@ -36,6 +62,14 @@ pub(crate) async fn run(args: WorkArgs, common: &Common) -> Result<Exit, Ending>
             .advise("'reelmill doctor' says why")
             .into());
     }
+    let memory = args.ram.memory();
+    let memory = memory.map(|(folder, most)| Ok((Scratch::claim(&folder)?, most))).transpose();
+    let memory: Option<(Scratch, u64)> =
+        memory.map_err(|failure: Failure| Ending::from(failure))?;
+    let mut spots = Spots::on(scratch.path().to_owned());
+    if let Some((folder, most)) = &memory {
+        spots = spots.with_memory(folder.path().to_owned(), *most);
+    }
     let worker = Arc::new(Worker {
         source: Arc::new(source),
         depot: Arc::new(depot),
@@ -44,7 +78,7 @@ pub(crate) async fn run(args: WorkArgs, common: &Common) -> Result<Exit, Ending>
         session: SessionId(clock::fresh()),
         name,
         encoders,
-        scratch: scratch.path().to_owned(),
+        spots,
         gauge: Arc::default(),
     });
     let slots = vec![Slot::Encode; args.slots.unwrap_or_else(farm::cores) as usize];

@@ -22,6 +22,11 @@ pub(crate) trait Depot: Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<PathBuf, Failure>;
 
+    /// Whether sources are copied to the scratch folder.
+    fn copies(&self) -> bool {
+        false
+    }
+
     /// A local file that holds a finished piece, its digest verified.
     async fn piece(&self, blob: &BlobRef) -> Result<PathBuf, Failure>;
 

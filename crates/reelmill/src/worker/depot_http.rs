@@ -249,6 +249,10 @@ impl Depot for HttpDepot {
         Ok(path)
     }
 
+    fn copies(&self) -> bool {
+        true
+    }
+
     async fn piece(&self, blob: &BlobRef) -> Result<PathBuf, Failure> {
         let message = format!("piece {} is wanted on a machine without the blobs", blob.id);
         Err(Failure::permanent(message).advise("only the coordinator's own workers finish jobs"))

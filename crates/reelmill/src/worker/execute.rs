@@ -12,6 +12,7 @@ use reelmill_core::media::MediaInfo;
 use reelmill_core::packets::Uncuttable;
 use reelmill_core::plan::{Cut, PlanLimits, SourceFacts, plan};
 use reelmill_core::preset::{ImagePreset, Preset};
+use reelmill_core::room::Need;
 use reelmill_core::task::{Encoded, Finished, TaskResult, Work};
 use reelmill_media::encode::{EncodedFile, Source, VideoJob, encode_chunk, encode_video};
 use reelmill_media::hdr::remux::DolbyRemux;
@@ -38,15 +39,32 @@ pub(super) async fn execute(
     meter: &Meter,
     cancel: &CancellationToken,
 ) -> Result<Report, Failure> {
+    let room = worker.spots.room(need(assignment, worker.depot.copies()))?;
     let scratch = tempfile::Builder::new()
         .prefix(assignment.kind.label())
-        .tempdir_in(&worker.scratch)
-        .map_err(|e| Failure::io(format!("use {}", worker.scratch.display()), &e))?;
+        .tempdir_in(room.folder)
+        .map_err(|e| Failure::io(format!("use {}", room.folder.display()), &e))?;
     let attempt = Attempt { worker, assignment, meter, cancel, scratch: scratch.path() };
     match &assignment.order {
         Order::Analyse { request, limits } => attempt.analyse(request, *limits).await,
         Order::Encode { work, media } => attempt.encode(work, media).await,
         Order::Finish(order) => attempt.finish(order).await,
+    }
+}
+
+/// What the task needs for temporary files; with `copies` its source is one of them.
+fn need(assignment: &Assignment, copies: bool) -> Need {
+    match &assignment.order {
+        Order::Analyse { .. } => Need::default(),
+        Order::Encode { work, media } => Need::of(work, media, copies),
+        Order::Finish(order) => {
+            let staged = order.stage_path.is_some();
+            let out = if staged { 0 } else { order.plan.estimate.bytes };
+            let usual = order.media.format.starts_with("matroska")
+                || !matches!(order.plan.video.cut, Cut::Metadata { .. });
+            let copy = if usual { 0 } else { order.plan.source_bytes };
+            Need::about(out).and(Need::exactly(copy))
+        }
     }
 }
 
@@ -313,9 +331,9 @@ impl Attempt<'_> {
         let fail = |e: std::io::Error| Failure::io(format!("write {}", out.display()), &e);
         if stays {
             files::sync(out).await.map_err(fail)?;
-            let sha512 = files::sha512(out).await.map_err(fail)?;
             let bytes = tokio::fs::metadata(out).await.map_err(fail)?.len();
-            return Ok(Finished { blob: None, bytes, sha512, verdict });
+            // It goes nowhere; who wants to know its digest reads it.
+            return Ok(Finished { blob: None, bytes, sha512: String::new(), verdict });
         }
         let blob = self.worker.depot.keep(self.assignment, out, self.cancel).await?;
         let (bytes, sha512) = (blob.bytes, blob.sha512.clone());

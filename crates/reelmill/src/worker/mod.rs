@@ -8,9 +8,11 @@ mod execute;
 mod gauge;
 mod run;
 mod scratch;
+mod spots;
 
 pub(crate) use depot_http::HttpDepot;
 pub(crate) use depot_local::LocalDepot;
 pub(crate) use execute::{analyse, no_index};
 pub(crate) use run::{Slot, Worker};
 pub(crate) use scratch::Scratch;
+pub(crate) use spots::{Spots, no_room};

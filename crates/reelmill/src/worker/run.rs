@@ -3,6 +3,7 @@
 use super::depot::Depot;
 use super::execute::execute;
 use super::gauge::Gauge;
+use super::spots::Spots;
 use crate::clock;
 use crate::task_source::{
     Ask, Assignment, Done, Hello, Renewal, Report, SourceError, Standing, TaskSource, Terms,
@@ -13,7 +14,6 @@ use reelmill_core::plan::Plan;
 use reelmill_core::schedule::{ProvenEncoder, WorkerFacts};
 use reelmill_media::progress::Progress;
 use reelmill_media::tools::Tools;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -54,7 +54,7 @@ pub(crate) struct Worker {
     /// Encoders that were tried and work.
     pub(crate) encoders: Vec<ProvenEncoder>,
     /// Where temporary files go.
-    pub(crate) scratch: PathBuf,
+    pub(crate) spots: Spots,
     /// What the machine is at.
     pub(crate) gauge: Arc<Gauge>,
 }

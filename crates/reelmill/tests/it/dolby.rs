@@ -8,12 +8,14 @@ use super::dolby_look::{
 use super::farm::{Server, chunks};
 use super::support::{Place, Running, media, wait_for};
 use reelmill_core::hdr::Bars;
-use reelmill_media::hdr::nal::NalKind;
+use reelmill_media::hdr::nal::{NalKind, in_packet};
 use reelmill_media::hdr::sei::{self, CONTENT_LIGHT, MASTERING_DISPLAY};
-use reelmill_media::matroska::header;
+use reelmill_media::matroska::{Edits, Packet, header, rewrite};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 fn in_order() -> Vec<u16> {
     (0..FRAMES as u16).map(|number| FIRST_PQ + number).collect()
@@ -75,6 +77,39 @@ impl Numbered {
         let out = place.path("out.mkv");
         server.client(&place, &["fetch", &id, "-o", out.to_str().unwrap()]).ok();
         self.check(&out);
+        self.mutants_are_caught(&out);
+    }
+
+    /// What a chunk that was begun twice could do to the film, done to it: the check
+    /// above has to notice.
+    fn mutants_are_caught(&self, out: &Path) {
+        let all = pictures(out);
+        let rpu = |at: usize| {
+            let (_, units) = &all[at];
+            units.iter().find(|unit| NalKind::of(unit) == Some(NalKind::RPU)).unwrap().clone()
+        };
+        let mutants: [(&str, Mutant<'_>); 3] = [
+            ("two pictures' metadata have changed places", &|at, nal| {
+                let other = [20, 21].contains(&at).then(|| rpu(41 - at));
+                Some(other.filter(|_| is(nal, NalKind::RPU)).unwrap_or_else(|| nal.to_vec()))
+            }),
+            ("a picture has no metadata", &|at, nal| {
+                (at != 20 || !is(nal, NalKind::RPU)).then(|| nal.to_vec())
+            }),
+            ("the mastering display is another", &|_, nal| {
+                let mut nal = nal.to_vec();
+                if sei::mastering_nits(&nal).is_some() {
+                    nal[5] ^= 1;
+                }
+                Some(nal)
+            }),
+        ];
+        for (what, mutant) in mutants {
+            let bad = out.with_extension("bad.mkv");
+            mutate(out, &bad, mutant);
+            let checked = std::panic::catch_unwind(|| self.check(&bad));
+            assert!(checked.is_err(), "{what}, and nobody noticed");
+        }
     }
 
     fn check(&self, out: &Path) {
@@ -99,6 +134,40 @@ impl Numbered {
         let sets = head.hevc().next().unwrap().parameter_sets().len();
         assert_eq!(sets, 3, "one of each in the container");
     }
+}
+
+/// What becomes of a unit of a picture, by its place in coding order.
+type Mutant<'a> = &'a dyn Fn(usize, &[u8]) -> Option<Vec<u8>>;
+
+fn is(nal: &[u8], kind: NalKind) -> bool {
+    NalKind::of(nal) == Some(kind)
+}
+
+/// Writes the film again, its units changed.
+fn mutate(film: &Path, to: &Path, mutant: Mutant<'_>) {
+    let head = header(film).unwrap();
+    let track = head.hevc().next().unwrap();
+    let record = track.dolby_record.as_deref().unwrap();
+    let mut at = 0;
+    let mut change = |packet: Packet<'_>, out: &mut Vec<u8>| {
+        for nal in in_packet(packet.payload, 4)? {
+            if let Some(nal) = mutant(at, nal) {
+                out.extend((nal.len() as u32).to_be_bytes());
+                out.extend(nal);
+            }
+        }
+        at += 1;
+        Ok(())
+    };
+    let edits = Edits {
+        track: track.number,
+        record: Some(record[..24].try_into().unwrap()),
+        drop: None,
+        change: &mut change,
+        alive: &|| (),
+        growth: Arc::default(),
+    };
+    rewrite(film, to, edits, &CancellationToken::new()).unwrap();
 }
 
 /// The distinct units, bytes and all, that carry SEI of one kind.

@@ -31,6 +31,7 @@ mod kill;
 mod matrix;
 mod power;
 mod replace;
+mod rooms;
 mod scan;
 mod secure;
 mod shared;

@@ -23,6 +23,8 @@ struct Found {
     layer_units: u64,
     kept: Digest,
     hdr10_plus: u64,
+    /// The metadata last found to be good.
+    last_good: Vec<u8>,
     /// What was wrong first, and when it is shown.
     wrong: Option<(String, i64)>,
 }
@@ -35,9 +37,15 @@ impl Found {
                 Some(NalKind::EL) => self.layer_units += 1,
                 Some(NalKind::RPU) => {
                     rpus += 1;
+                    // Pictures of a scene often have the same.
+                    if self.last_good == unit {
+                        continue;
+                    }
                     let rpu = Rpu::parse(unit)?;
                     if rpu.profile() != 8 || rpu.layer().is_some() || rpu.has_residual_mapping() {
                         self.complain(format!("profile {}", rpu.profile()), at);
+                    } else {
+                        self.last_good = unit.to_vec();
                     }
                 }
                 Some(NalKind::SEI_PREFIX) => {
