@@ -99,6 +99,19 @@ pub struct Item {
 /// a source that kills its workers does not kill all of them at once.
 pub const PROBATION: u32 = 2;
 
+impl Job {
+    /// The job's policy for the next of its tasks that fails. A film that kills
+    /// whoever decodes it does so with every chunk: when a job has lost twice as
+    /// many workers as one task may, with nothing done in between, the task that
+    /// loses the next is quarantined, whatever it cost itself.
+    #[must_use]
+    pub fn patience(&self, policy: RetryPolicy) -> RetryPolicy {
+        let most = policy.max_losses.saturating_mul(2);
+        let max_losses = if self.losses.saturating_add(1) >= most { 1 } else { policy.max_losses };
+        RetryPolicy { max_losses, ..policy }
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
 fn is_zero(count: &u32) -> bool {
     *count == 0

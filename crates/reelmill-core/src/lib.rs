@@ -4,6 +4,7 @@
 //! caller passes time and chance as arguments, so every decision the farm
 //! makes can be replayed from a test.
 
+pub mod binding;
 pub mod check;
 pub mod chunk;
 pub mod container;

@@ -37,19 +37,27 @@ impl Load {
 /// How much the newest measurement counts in the moving average.
 const NEWEST: f64 = 0.3;
 
+/// Seconds of work from which on a measurement counts whole; a shorter one counts
+/// by its share, since starting up and chance make up more of it.
+const WHOLE: f64 = 10.0;
+
+/// Seconds of work below which a measurement says nothing at all.
+const NOTHING: f64 = 1.0;
+
 /// What a worker has shown: thousands of pixels a second, by encoder.
 pub type Speeds = BTreeMap<VideoEncoder, f64>;
 
 /// Takes a measurement into `speeds`: `cost` thousands of pixels in `seconds`.
 /// Yields whether the average moved by more than a tenth, so that it is worth
-/// keeping.
+/// keeping. A tiny job teaches nothing.
 pub fn measured(speeds: &mut Speeds, encoder: VideoEncoder, cost: u64, seconds: f64) -> bool {
-    if cost == 0 || !seconds.is_finite() || seconds <= 0.0 {
+    if cost == 0 || !seconds.is_finite() || seconds < NOTHING {
         return false;
     }
     let shown = cost as f64 / seconds;
+    let newest = NEWEST * (seconds / WHOLE).min(1.0);
     let before = speeds.get(&encoder).copied();
-    let after = before.map_or(shown, |before| before + NEWEST * (shown - before));
+    let after = before.map_or(shown, |before| before + newest * (shown - before));
     speeds.insert(encoder, after);
     before.is_none_or(|before| (after - before).abs() > before / 10.0)
 }
@@ -81,7 +89,7 @@ mod tests {
 
         #[test]
         fn an_average_lies_among_what_was_measured(
-            measurements in prop::collection::vec((1u64..1_000_000, 0.1f64..1000.0), 1..20),
+            measurements in prop::collection::vec((1u64..1_000_000, 1.0f64..1000.0), 1..20),
         ) {
             let mut speeds = Speeds::new();
             let mut range = (f64::MAX, 0.0f64);
@@ -96,11 +104,25 @@ mod tests {
     }
 
     #[test]
+    fn tiny_jobs_teach_no_absurd_speed() {
+        let mut speeds = Speeds::new();
+        assert!(!measured(&mut speeds, VideoEncoder::X264, 50_000, 0.001));
+        assert!(speeds.is_empty(), "the usual speed is a better guess");
+        measured(&mut speeds, VideoEncoder::X264, 100_000, 10.0);
+        for _ in 0..100 {
+            measured(&mut speeds, VideoEncoder::X264, 50_000, 0.02);
+        }
+        assert!((speeds[&VideoEncoder::X264] - 10_000.0).abs() < 1.0);
+        measured(&mut speeds, VideoEncoder::X264, 1_000_000, 1.0);
+        assert!(speeds[&VideoEncoder::X264] < 50_000.0, "a second of work counts for little");
+    }
+
+    #[test]
     fn only_a_notable_change_is_worth_keeping() {
         let mut speeds = Speeds::new();
-        assert!(measured(&mut speeds, VideoEncoder::X264, 1000, 1.0));
-        assert!(!measured(&mut speeds, VideoEncoder::X264, 1010, 1.0));
-        assert!(measured(&mut speeds, VideoEncoder::X264, 100, 1.0));
+        assert!(measured(&mut speeds, VideoEncoder::X264, 10_000, 10.0));
+        assert!(!measured(&mut speeds, VideoEncoder::X264, 10_100, 10.0));
+        assert!(measured(&mut speeds, VideoEncoder::X264, 1000, 10.0));
         assert!(!measured(&mut speeds, VideoEncoder::X264, 0, 1.0));
         assert!(!measured(&mut speeds, VideoEncoder::X264, 1, f64::NAN));
     }

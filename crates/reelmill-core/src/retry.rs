@@ -3,12 +3,25 @@
 use crate::error::{Failure, FailureClass};
 use serde::{Deserialize, Serialize};
 
+/// Longest pause after the loss of a worker, microseconds: the machine is back by
+/// then, and whoever waits for the task still does.
+const LOSS_CAP: i64 = 120_000_000;
+
 /// Limits and pauses of retries.
+///
+/// A failure that a living worker tells of says something about the task; a worker
+/// that goes away as a whole may have had a hundred other reasons. Hence two limits:
+/// a small one for failures, and one for losses that is large enough for machines
+/// that die for reasons of their own. Let each of a task's attempts meet a crash
+/// that is not its fault with a probability of a third, which is far more than any
+/// real farm knows: of a thousand such tasks 37 would be lost three times in a row,
+/// and one in 59,000 ten times. A task that does kill its workers costs ten of
+/// them, over minutes, since it waits longer after each.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RetryPolicy {
     /// Failed attempts of one task that are followed by another.
     pub max_retries: u32,
-    /// Workers that may be lost on one task before it is quarantined.
+    /// Workers lost on one task that quarantine it.
     pub max_losses: u32,
     /// First pause, microseconds.
     pub base: i64,
@@ -18,7 +31,7 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { max_retries: 3, max_losses: 3, base: 5_000_000, cap: 600_000_000 }
+        Self { max_retries: 3, max_losses: 10, base: 5_000_000, cap: 600_000_000 }
     }
 }
 
@@ -43,10 +56,11 @@ impl RetryPolicy {
     #[must_use]
     pub fn next(self, failure: &Failure, attempts: u32, losses: u32, chance: f64) -> Next {
         if failure.class == FailureClass::WorkerLost {
-            return if losses >= self.max_losses {
-                Next::Quarantine
-            } else {
-                Next::Again { pause: 0 }
+            // A machine that was switched off, once, is no reason to wait.
+            return match losses {
+                _ if losses >= self.max_losses => Next::Quarantine,
+                0 | 1 => Next::Again { pause: 0 },
+                _ => Next::Again { pause: self.pause(losses - 1, chance).min(LOSS_CAP) },
             };
         }
         if !failure.class.retryable() || attempts > self.max_retries {
@@ -96,7 +110,13 @@ mod tests {
     fn lost_workers_cost_no_attempt_but_end_in_quarantine() {
         let lost = Failure::new(FailureClass::WorkerLost, "gone");
         let policy = RetryPolicy::default();
-        assert_eq!(policy.next(&lost, 0, 2, 0.5), Next::Again { pause: 0 });
-        assert_eq!(policy.next(&lost, 0, 3, 0.5), Next::Quarantine);
+        let pauses: Vec<i64> = (1..policy.max_losses)
+            .map(|losses| match policy.next(&lost, 0, losses, 1.0) {
+                Next::Again { pause } => pause / 1_000_000,
+                other => panic!("{losses}: {other:?}"),
+            })
+            .collect();
+        assert_eq!(pauses, [0, 5, 10, 20, 40, 80, 120, 120, 120]);
+        assert_eq!(policy.next(&lost, 0, policy.max_losses, 0.5), Next::Quarantine);
     }
 }

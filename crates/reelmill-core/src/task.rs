@@ -42,6 +42,9 @@ pub struct Task {
     /// Workers that failed at it or were lost, newest last, at most eight.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_on: Vec<WorkerId>,
+    /// How it lost workers, newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<Loss>,
     /// Not to be claimed before.
     pub not_before: Timestamp,
     /// Who has it, while leased.
@@ -59,6 +62,21 @@ pub struct Task {
     /// The last failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+}
+
+/// A worker that went away with a task, whoever was at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// Who.
+    pub worker: WorkerId,
+    /// When that was noticed.
+    pub at: Timestamp,
+    /// How long it had had the task, microseconds.
+    pub after: i64,
+    /// How far it had told to be, units.
+    pub progress: u64,
+    /// Its process is known to have died; otherwise it only fell silent.
+    pub dead: bool,
 }
 
 /// Kind of work.
@@ -210,6 +228,7 @@ impl Task {
             attempts: 0,
             losses: 0,
             failed_on: Vec::new(),
+            lost: Vec::new(),
             not_before: now,
             lease: None,
             rival: None,

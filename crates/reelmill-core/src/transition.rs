@@ -5,9 +5,15 @@ use crate::error::{Failure, FailureClass};
 use crate::id::WorkerId;
 use crate::lease::{Lease, LeaseEnd, LeaseProof, LeaseTerms};
 use crate::retry::{Next, RetryPolicy};
-use crate::task::{Task, TaskResult, TaskState};
+use crate::task::{Loss, Task, TaskResult, TaskState};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+
+/// Workers that failed at a task and are passed over when others are free.
+const REMEMBERED: usize = 8;
+
+/// Losses of which a task keeps the story: more than are allowed by default.
+const LOSSES_TOLD: usize = 16;
 
 /// Something that happens to a task.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,7 +143,7 @@ pub fn transition(
         TaskEvent::Complete(proof, result) => task.complete(proof, result),
         TaskEvent::Fail(proof, failure) => {
             let lease = task.held(proof)?.clone();
-            Ok(task.fail(&lease, failure, rules, now))
+            Ok(task.fail(&lease, told_alive(failure), rules, now))
         }
         TaskEvent::Release(proof) => {
             let lease = task.held(proof)?.clone();
@@ -147,7 +153,7 @@ pub fn transition(
         TaskEvent::Sweep => task.sweep(rules, now),
         TaskEvent::WorkerGone(proof) => {
             let lease = task.held(proof)?.clone();
-            Ok(task.fail(&lease, lost("its worker stopped"), rules, now))
+            Ok(task.lose(&lease, "its worker stopped", true, rules, now))
         }
         TaskEvent::Alive(worker) => task.acquit(worker),
         TaskEvent::Cancel => task.cancel(),
@@ -156,8 +162,12 @@ pub fn transition(
     }
 }
 
-fn lost(message: &str) -> Failure {
-    Failure::new(FailureClass::WorkerLost, message)
+/// Who can tell of a failure is alive: it was not lost.
+fn told_alive(failure: Failure) -> Failure {
+    match failure.class {
+        FailureClass::WorkerLost => Failure { class: FailureClass::Transient, ..failure },
+        _ => failure,
+    }
 }
 
 impl Task {
@@ -268,7 +278,7 @@ impl Task {
         };
         task.failed_on.retain(|id| *id != worker);
         task.failed_on.push(worker);
-        if task.failed_on.len() > 8 {
+        if task.failed_on.len() > REMEMBERED {
             task.failed_on.remove(0);
         }
         let given_up = match rules.retry.next(&failure, task.attempts, task.losses, rules.chance) {
@@ -278,7 +288,7 @@ impl Task {
             }
             Next::GiveUp => Some(TaskState::Failed),
             Next::Quarantine => {
-                failure = quarantined(&failure, task.losses);
+                failure = quarantined(&failure, &task, now);
                 Some(TaskState::Quarantined)
             }
         };
@@ -293,29 +303,41 @@ impl Task {
         Change { task, told: Some(told) }
     }
 
+    /// The worker of `lease` went away with it; `dead` when that is known, and not
+    /// only guessed from its silence.
+    fn lose(&self, lease: &Lease, how: &str, dead: bool, rules: Rules, now: Timestamp) -> Change {
+        let (worker, after) = (lease.worker, now.since(lease.granted).max(0));
+        let loss = Loss { worker, at: now, after, progress: lease.progress, dead };
+        let mut task = self.clone();
+        task.lost.push(loss);
+        let surplus = task.lost.len().saturating_sub(LOSSES_TOLD);
+        task.lost.drain(..surplus);
+        task.fail(lease, Failure::new(FailureClass::WorkerLost, how), rules, now)
+    }
+
     /// Ends the first grant that has run out; the next look takes the other.
     fn sweep(&self, rules: Rules, now: Timestamp) -> Result<Change, Refused> {
         let ended = |lease: &Lease| lease.ended(rules.terms, now).map(|end| (lease.clone(), end));
         let (lease, end) = self.leases().find_map(ended).ok_or(Refused::NotNow)?;
-        let failure = match end {
-            LeaseEnd::Expired => lost("its worker sent no sign of life in time"),
-            LeaseEnd::Stalled => {
-                Failure::new(FailureClass::Timeout, "the work made no progress for too long")
+        let why = match end {
+            LeaseEnd::Expired => {
+                let silent = "its worker sent no sign of life in time";
+                return Ok(self.lose(&lease, silent, false, rules, now));
             }
-            LeaseEnd::Deadline => {
-                Failure::new(FailureClass::Timeout, "the attempt took longer than allowed")
-            }
+            LeaseEnd::Stalled => "the work made no progress for too long",
+            LeaseEnd::Deadline => "the attempt took longer than allowed",
         };
-        Ok(self.fail(&lease, failure, rules, now))
+        Ok(self.fail(&lease, Failure::new(FailureClass::Timeout, why), rules, now))
     }
 
-    /// A worker that speaks was not killed by this task.
+    /// A worker that speaks was not killed by this task, unless it is known to
+    /// have died: then these are words from before.
     fn acquit(&self, worker: WorkerId) -> Result<Change, Refused> {
         let open = matches!(self.state, TaskState::Ready | TaskState::Leased);
-        if !open || self.losses == 0 || !self.failed_on.contains(&worker) {
-            return Err(Refused::NotNow);
-        }
-        let mut task = Self { losses: self.losses - 1, ..self.clone() };
+        let silent = |loss: &Loss| loss.worker == worker && !loss.dead;
+        let at = self.lost.iter().rposition(silent).filter(|_| open).ok_or(Refused::NotNow)?;
+        let mut task = Self { losses: self.losses.saturating_sub(1), ..self.clone() };
+        task.lost.remove(at);
         task.failed_on.retain(|id| *id != worker);
         Ok(Change { task, told: None })
     }
@@ -338,6 +360,7 @@ impl Task {
             attempts: 0,
             losses: 0,
             failed_on: Vec::new(),
+            lost: Vec::new(),
             failure: None,
             not_before: now,
             ..self.clone()
@@ -358,10 +381,21 @@ impl Task {
     }
 }
 
-fn quarantined(last: &Failure, losses: u32) -> Failure {
+/// What to say of a task that took worker after worker with it, each of them told.
+fn quarantined(last: &Failure, task: &Task, now: Timestamp) -> Failure {
+    let losses = task.losses;
     let message = format!("it took {losses} workers with it, the last time: {}", last.message);
-    Failure::new(FailureClass::Quarantined, message)
-        .advise("look at the workers' logs and memory; 'reelmill retry' tries it again")
+    let line = |loss: &Loss| {
+        let (ago, after) = (now.since(loss.at) / 1_000_000, loss.after / 1_000_000);
+        let end = if loss.dead { "stopped" } else { "fell silent" };
+        format!(
+            "{ago} s ago: worker {} {end} {after} s after taking it, at unit {}",
+            loss.worker, loss.progress
+        )
+    };
+    let advice = "look at the workers' logs and memory; 'reelmill retry' tries it again";
+    let tail = task.lost.iter().map(line).collect();
+    Failure { tail, ..Failure::new(FailureClass::Quarantined, message).advise(advice) }
 }
 
 #[cfg(test)]
@@ -495,6 +529,16 @@ mod tests {
         if before.state == TaskState::Done {
             return Err("what was done changed".into());
         }
+        if after.losses as usize != after.lost.len() {
+            return Err(format!("{} losses, {} told", after.losses, after.lost.len()));
+        }
+        let given_up = matches!(after.state, TaskState::Quarantined | TaskState::Cancelled);
+        if after.losses >= rules().retry.max_losses && !given_up {
+            return Err(format!("{} workers lost and no end", after.losses));
+        }
+        if after.state == TaskState::Quarantined && after.losses < rules().retry.max_losses {
+            return Err(format!("quarantined after {} losses", after.losses));
+        }
         if after.attempts > rules().retry.max_retries + 1 {
             return Err(format!("{} attempts", after.attempts));
         }
@@ -593,15 +637,34 @@ mod tests {
     #[test]
     fn a_task_that_takes_worker_after_worker_is_quarantined() {
         let mut current = task();
-        for number in 0..3 {
-            current = after(&current, TaskEvent::Claim(lease(number, Timestamp(0))));
-            let proof = current.lease.as_ref().unwrap().proof();
-            current = after(&current, TaskEvent::WorkerGone(proof));
+        let most = rules().retry.max_losses;
+        for number in 0..most {
+            assert_eq!((current.state, current.losses), (TaskState::Ready, number));
+            let now = current.not_before;
+            let lease = lease(number.into(), now);
+            let change = transition(&current, TaskEvent::Claim(lease), rules(), now).unwrap();
+            let proof = change.task.lease.as_ref().unwrap().proof();
+            let dies = now.plus_seconds(7.0);
+            let gone = TaskEvent::WorkerGone(proof);
+            current = transition(&change.task, gone, rules(), dies).unwrap().task;
         }
         assert_eq!(current.state, TaskState::Quarantined);
-        assert!(current.failure.as_ref().unwrap().message.contains("3 workers"));
+        let failure = current.failure.as_ref().unwrap();
+        assert!(failure.message.contains(&format!("{most} workers")), "{failure:?}");
+        assert_eq!(failure.tail.len(), most as usize, "each of them is told: {failure:?}");
+        assert!(failure.tail.iter().all(|line| line.contains("stopped 7 s after taking it")));
         let released = after(&current, TaskEvent::Reopen);
         assert_eq!((released.state, released.losses), (TaskState::Waiting, 0));
+        assert!(released.lost.is_empty());
+    }
+
+    #[test]
+    fn who_tells_of_a_failure_was_not_lost() {
+        let held = after(&task(), TaskEvent::Claim(lease(1, Timestamp(0))));
+        let proof = held.lease.as_ref().unwrap().proof();
+        let failure = Failure::new(FailureClass::WorkerLost, "a lie");
+        let failed = after(&held, TaskEvent::Fail(proof, failure));
+        assert_eq!((failed.attempts, failed.losses), (1, 0));
     }
 
     fn after(task: &Task, event: TaskEvent) -> Task {
@@ -645,5 +708,14 @@ mod tests {
         assert_eq!((acquitted.losses, acquitted.failed_on.len()), (0, 0));
         let twice = transition(&acquitted, TaskEvent::Alive(worker), rules(), late);
         assert_eq!(twice, Err(Refused::NotNow));
+    }
+
+    #[test]
+    fn late_words_of_a_worker_that_died_acquit_nothing() {
+        let held = after(&task(), TaskEvent::Claim(lease(1, Timestamp(0))));
+        let lease = held.lease.clone().unwrap();
+        let lost = after(&held, TaskEvent::WorkerGone(lease.proof()));
+        let word = transition(&lost, TaskEvent::Alive(lease.worker), rules(), Timestamp(0));
+        assert_eq!(word, Err(Refused::NotNow));
     }
 }

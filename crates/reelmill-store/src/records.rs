@@ -107,6 +107,9 @@ pub struct WorkerRecord {
     /// Most tasks it is given at once, if fewer than its slots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// The key that it belongs to: the first with which it joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// What else it tells of itself.
     pub details: serde_json::Value,
 }

@@ -229,6 +229,7 @@ pub(crate) fn happen(
     if !may_run && matches!(event, TaskEvent::Claim(_) | TaskEvent::Unblock) {
         return Err(Refused::NotNow);
     }
+    let rules = Rules { retry: job.patience(rules.retry), ..rules };
     let mut change = transition(task, event, rules, now)?;
     if completes && planned != (task.kind == TaskKind::Analyse) {
         return Err(Refused::NotNow);

@@ -122,6 +122,7 @@ fn is_final(code: Code) -> bool {
             | Code::PermissionDenied
             | Code::FailedPrecondition
             | Code::InvalidArgument
+            | Code::AlreadyExists
     )
 }
 
@@ -129,8 +130,9 @@ fn is_final(code: Code) -> bool {
 fn source_error(status: Status) -> SourceError {
     match status.code() {
         Code::Unauthenticated | Code::PermissionDenied => {
-            let message = format!("the coordinator refused the token: {}", status.message());
-            let advice = "give a worker's or an admin's key with --token or REELMILL_TOKEN";
+            let message = format!("the coordinator refuses us: {}", status.message());
+            let advice =
+                "give this worker's own key, or an admin's, with --token or REELMILL_TOKEN";
             SourceError::Refused(Failure::environment(message).advise(advice))
         }
         Code::FailedPrecondition => {
@@ -138,6 +140,7 @@ fn source_error(status: Status) -> SourceError {
             let advice = "run the same version of reelmill here and there";
             SourceError::Refused(Failure::environment(message).advise(advice))
         }
+        Code::AlreadyExists => SourceError::Answered,
         _ => SourceError::Away(tell(&status)),
     }
 }

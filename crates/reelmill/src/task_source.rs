@@ -213,6 +213,8 @@ pub(crate) enum SourceError {
     Away(String),
     /// It refuses us, now and later (wrong token, too old…).
     Refused(Failure),
+    /// That question had its answer, and what was granted then is over: ask anew.
+    Answered,
 }
 
 impl std::fmt::Display for SourceError {
@@ -220,6 +222,7 @@ impl std::fmt::Display for SourceError {
         match self {
             Self::Away(why) => write!(f, "the coordinator does not answer: {why}"),
             Self::Refused(failure) => failure.fmt(f),
+            Self::Answered => f.write_str("that question had its answer: ask a new one"),
         }
     }
 }

@@ -6,7 +6,9 @@ mod remote;
 use crate::api::tests::farm::{Farm, Player, Served, analysed, encoded, until};
 use crate::api::{Auth, Role, create_key};
 use crate::remote_source::RemoteSource;
-use crate::task_source::{Ask, Assignment, Order, Renewal, Report, Standing, TaskSource};
+use crate::task_source::{
+    Ask, Assignment, Order, Renewal, Report, SourceError, Standing, TaskSource,
+};
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::fleet::Waits;
 use reelmill_core::id::LeaseId;
@@ -147,8 +149,8 @@ async fn a_claim_asked_again_yields_the_same_grant(bench: Bench) {
     assert_eq!(first, again);
     let report = encoded(bench.farm.blob(b"chunk").await);
     assert_eq!(bench.report(&player, &first, report).await, Standing::Held);
-    let late = bench.source.claim(&ask, Duration::ZERO).await.unwrap();
-    assert_eq!(late, None, "a copy of the question that comes late gets nothing");
+    let late = bench.source.claim(&ask, Duration::ZERO).await;
+    assert_eq!(late, Err(SourceError::Answered), "a copy that comes late gets no task");
 }
 
 async fn what_cannot_be_true_does_not_count(bench: Bench) {

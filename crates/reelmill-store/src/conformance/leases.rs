@@ -117,18 +117,21 @@ pub(super) async fn a_task_that_takes_its_workers_with_it_is_quarantined(store: 
     submit(store, 1).await;
     let id = task_id(1, 0);
     for by in 1..=3 {
-        let now = at(10 + by as i64);
+        assert_ne!(the_job(store, 1).await.state, JobState::Failed, "{by}");
+        let now = at(1000 * by as i64);
         let proof = claim(store, id, by, now).await;
         apply(store, id, TaskEvent::WorkerGone(proof), now).await.unwrap();
     }
     let job = the_job(store, 1).await;
     assert_eq!(job.state, JobState::Failed);
-    assert!(job.failure.unwrap().message.contains("3 workers"));
+    let failure = job.failure.unwrap();
+    assert!(failure.message.contains("3 workers"));
+    assert_eq!(failure.tail.len(), 3, "each is told");
     let task = store.task_get(id).await.unwrap().unwrap();
     assert_eq!((task.state, task.attempts), (TaskState::Quarantined, 0));
-    let job = store.job_reopen(job.id, at(60)).await.unwrap().unwrap();
+    let job = store.job_reopen(job.id, at(20_000)).await.unwrap().unwrap();
     assert_eq!((job.state, job.losses), (JobState::Queued, 0), "released by hand");
-    claim(store, id, 4, at(61)).await;
+    claim(store, id, 4, at(20_001)).await;
 }
 
 pub(super) async fn the_first_of_two_results_counts(store: &dyn Store) {
@@ -162,6 +165,20 @@ pub(super) async fn workers_lost_on_a_job_are_counted_until_something_is_done(st
     }
     work(store, task_id(1, 3), 2, at(12)).await;
     assert_eq!(the_job(store, 1).await.losses, 0);
+}
+
+pub(super) async fn a_job_whose_chunks_take_their_workers_by_turns_ends_too(store: &dyn Store) {
+    submit(store, 1).await;
+    analyse(store, 1, 6, at(9)).await;
+    for loss in 1..=6 {
+        assert_eq!(the_job(store, 1).await.state, JobState::Running, "{loss}");
+        let (id, now) = (task_id(1, loss), at(1000 * i64::from(loss)));
+        let proof = claim(store, id, 1, now).await;
+        apply(store, id, TaskEvent::WorkerGone(proof), now).await.unwrap();
+    }
+    let task = store.task_get(task_id(1, 6)).await.unwrap().unwrap();
+    assert_eq!((task.state, task.losses), (TaskState::Quarantined, 1), "twice as many as a task");
+    assert_eq!(the_job(store, 1).await.state, JobState::Failed);
 }
 
 pub(super) async fn giving_back_costs_nothing(store: &dyn Store) {

@@ -67,6 +67,7 @@ conformance! {
         a_stalled_lease_is_due_too,
         failures_are_retried_after_a_pause_up_to_the_limit,
         a_task_that_takes_its_workers_with_it_is_quarantined,
+        a_job_whose_chunks_take_their_workers_by_turns_ends_too,
         the_first_of_two_results_counts,
         workers_lost_on_a_job_are_counted_until_something_is_done,
         giving_back_costs_nothing,

@@ -8,6 +8,7 @@ use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use reelmill_core::binding::{FIXED, Speaker};
 use reelmill_core::error::Failure;
 use reelmill_core::time::Timestamp;
 use reelmill_store::{KeyRecord, KeyRole, Store};
@@ -66,12 +67,23 @@ pub(crate) struct Caller {
     pub(crate) role: KeyRole,
     /// The key's name; `None` for the fixed key and on an open server.
     pub(crate) name: Option<String>,
+    /// The key's id; `None` on an open server.
+    pub(crate) key: Option<String>,
 }
 
 impl Caller {
     /// Whether this caller may see what belongs to `owner`.
     pub(crate) fn sees(&self, owner: Option<&str>) -> bool {
         self.role == KeyRole::Admin || (owner.is_some() && self.name.as_deref() == owner)
+    }
+
+    /// This caller, as one who speaks for a worker.
+    pub(crate) fn speaker(&self) -> Speaker {
+        match (&self.key, self.role) {
+            (None, _) => Speaker::Anybody,
+            (Some(key), KeyRole::Admin) => Speaker::Admin(key.clone()),
+            (Some(key), _) => Speaker::Worker(key.clone()),
+        }
     }
 }
 
@@ -86,11 +98,12 @@ impl Keys {
             refused("the key is not valid", advice)
         };
         if self.fixed.is_some_and(|fixed| bool::from(fixed.ct_eq(&digest(shown)))) {
-            return Ok(Caller { role: KeyRole::Admin, name: None });
+            let key = Some(FIXED.to_owned());
+            return Ok(Caller { role: KeyRole::Admin, name: None, key });
         }
         let record = known(self.store.as_ref(), KEY, shown).await?;
         let record = record.filter(|record| record.role != KeyRole::Enrol).ok_or_else(wrong)?;
-        Ok(Caller { role: record.role, name: Some(record.name) })
+        Ok(Caller { role: record.role, name: Some(record.name), key: Some(record.id) })
     }
 }
 
@@ -153,7 +166,9 @@ pub(crate) async fn create_key_until(
     Ok((record, text))
 }
 
-/// A worker's own key for an enrolment token, which opens nothing afterwards.
+/// A worker's own key for an enrolment token, which opens nothing afterwards; and
+/// neither does the worker's `former` key, so that what belonged to it does not
+/// stay out of reach.
 ///
 /// # Errors
 /// `Permanent` when the token is not valid (any more).
@@ -161,6 +176,7 @@ pub(crate) async fn enrol(
     store: &dyn Store,
     token: &str,
     name: &str,
+    former: Option<&str>,
 ) -> Result<(KeyRecord, String), Failure> {
     let record = known(store, TOKEN, token.trim()).await?;
     let record = record.filter(|record| record.role == KeyRole::Enrol);
@@ -173,7 +189,14 @@ pub(crate) async fn enrol(
         return Err(Failure::permanent("the enrolment token is not valid")
             .advise("it works once, and for 15 minutes; ask an admin for a new one"));
     }
-    create_key_until(store, KeyRole::Worker, name, None).await
+    let made = create_key_until(store, KeyRole::Worker, name, None).await?;
+    if let Some(former) = former
+        && let Some(record) = known(store, KEY, former.trim()).await?
+        && record.role == KeyRole::Worker
+    {
+        store.key_revoke(&record.id, clock::now()).await?;
+    }
+    Ok(made)
 }
 
 fn new_key(
@@ -236,7 +259,7 @@ impl Guard {
 
     async fn admit(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Caller, ApiError> {
         let caller = match &self.auth {
-            Auth::Open => Caller { role: KeyRole::Admin, name: None },
+            Auth::Open => Caller { role: KeyRole::Admin, name: None, key: None },
             Auth::Keys(keys) => keys.caller(headers).await?,
         };
         if !self.need.allows(caller.role) {

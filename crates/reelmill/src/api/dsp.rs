@@ -166,7 +166,7 @@ async fn cancel(
 /// The job that an engine reports on: workers report on any, clients on theirs.
 async fn reported(api: &ApiState, caller: &Caller, id: &str) -> Result<Job, ApiError> {
     if caller.role == KeyRole::Worker {
-        let all = Caller { role: KeyRole::Admin, name: caller.name.clone() };
+        let all = Caller { role: KeyRole::Admin, ..caller.clone() };
         return find(api, &all, id).await;
     }
     find(api, caller, id).await

@@ -1,5 +1,6 @@
 //! The worker service: [`TaskSource`] over gRPC.
 
+use super::auth::Caller;
 use super::listen::Closing;
 use super::proto::v1::worker_service_server::{WorkerService, WorkerServiceServer};
 use super::proto::{
@@ -8,6 +9,7 @@ use super::proto::{
 use crate::coordinator::Coordinator;
 use crate::task_source::{Ask, Assignment, Done, Hello, Renewal, Report, SourceError, TaskSource};
 use axum::Router;
+use reelmill_core::binding::Speaker;
 use reelmill_core::error::Failure;
 use reelmill_core::id::WorkerId;
 use std::sync::Arc;
@@ -37,12 +39,13 @@ impl WorkerService for Workers {
         &self,
         request: Request<v1::JoinRequest>,
     ) -> Result<Response<v1::JoinResponse>, Status> {
+        let speaker = speaker(&request);
         let request = request.into_inner();
         let hello: Hello = unpack(request.hello, "hello")?;
         same(hello.facts.id, id(&request.worker_id, "worker id")?)?;
         same(hello.session, id(&request.session_id, "session id")?)?;
         let coordinator = self.coordinator.clone();
-        let terms = see_through(async move { coordinator.join(&hello).await }).await?;
+        let terms = see_through(async move { coordinator.join_as(&hello, &speaker).await }).await?;
         let (lease_micros, heartbeat_micros) = (terms.lease, terms.heartbeat);
         Ok(Response::new(v1::JoinResponse { lease_micros, heartbeat_micros }))
     }
@@ -52,11 +55,13 @@ impl WorkerService for Workers {
         request: Request<v1::ClaimRequest>,
     ) -> Result<Response<v1::ClaimResponse>, Status> {
         let closing = request.extensions().get::<Closing>().cloned().unwrap_or_default();
+        let speaker = speaker(&request);
         let request = request.into_inner();
         let ask: Ask = unpack(request.ask, "ask")?;
         let worker = ask.facts.id;
         same(worker, id(&request.worker_id, "worker id")?)?;
         same(ask.session, id(&request.session_id, "session id")?)?;
+        self.coordinator.hear(worker, &speaker).await.map_err(refusal)?;
         let patience = Duration::from_millis(request.patience_millis.into()).min(MAX_PATIENCE);
         let (answer, granted) = oneshot::channel();
         let claim = Claim { coordinator: self.coordinator.clone(), ask, patience };
@@ -78,6 +83,7 @@ impl WorkerService for Workers {
         &self,
         request: Request<v1::RenewRequest>,
     ) -> Result<Response<v1::RenewResponse>, Status> {
+        let speaker = speaker(&request);
         let request = request.into_inner();
         let renewal = Renewal {
             task: id(&request.task_id, "task id")?,
@@ -87,6 +93,7 @@ impl WorkerService for Workers {
             rate: if request.rate.is_finite() { request.rate.max(0.0) } else { 0.0 },
             load: request.load.map(unpack_load),
         };
+        self.coordinator.hear(renewal.worker, &speaker).await.map_err(refusal)?;
         let coordinator = self.coordinator.clone();
         let standing = see_through(async move { coordinator.renew(&renewal).await }).await?;
         Ok(Response::new(v1::RenewResponse { standing: pack_standing(standing) }))
@@ -96,6 +103,7 @@ impl WorkerService for Workers {
         &self,
         request: Request<v1::ReportRequest>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
+        let speaker = speaker(&request);
         let request = request.into_inner();
         let done = Done {
             task: id(&request.task_id, "task id")?,
@@ -103,6 +111,7 @@ impl WorkerService for Workers {
             worker: id(&request.worker_id, "worker id")?,
             report: unpack(request.report, "report")?,
         };
+        self.coordinator.hear(done.worker, &speaker).await.map_err(refusal)?;
         let coordinator = self.coordinator.clone();
         let standing = see_through(async move { coordinator.report(&done).await }).await?;
         Ok(Response::new(v1::ReportResponse { standing: pack_standing(standing) }))
@@ -112,13 +121,21 @@ impl WorkerService for Workers {
         &self,
         request: Request<v1::LeaveRequest>,
     ) -> Result<Response<v1::LeaveResponse>, Status> {
+        let speaker = speaker(&request);
         let request = request.into_inner();
         let worker = id(&request.worker_id, "worker id")?;
         let session = id(&request.session_id, "session id")?;
+        self.coordinator.hear(worker, &speaker).await.map_err(refusal)?;
         let coordinator = self.coordinator.clone();
         see_through(async move { coordinator.leave(worker, session).await }).await?;
         Ok(Response::new(v1::LeaveResponse {}))
     }
+}
+
+/// Who calls, as one who speaks for a worker.
+fn speaker<T>(request: &Request<T>) -> Speaker {
+    let nobody = || Speaker::Worker(String::new());
+    request.extensions().get::<Caller>().map_or_else(nobody, Caller::speaker)
 }
 
 fn same<T: PartialEq + Copy>(in_payload: T, in_message: T) -> Result<(), Status> {
@@ -128,10 +145,12 @@ fn same<T: PartialEq + Copy>(in_payload: T, in_message: T) -> Result<(), Status>
     Err(Status::invalid_argument("the ids of the message and of its payload differ"))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
 fn refusal(error: SourceError) -> Status {
-    match error {
-        SourceError::Away(why) => Status::unavailable(why),
-        SourceError::Refused(failure) => Status::permission_denied(failure.message),
+    match &error {
+        SourceError::Away(why) => Status::unavailable(why.clone()),
+        SourceError::Refused(failure) => Status::permission_denied(failure.message.clone()),
+        SourceError::Answered => Status::already_exists(error.to_string()),
     }
 }
 

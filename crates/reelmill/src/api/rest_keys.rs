@@ -77,6 +77,10 @@ pub(crate) struct EnrolRequest {
     /// What to call the worker.
     #[schemars(length(min = 1, max = 255))]
     pub(crate) name: String,
+    /// The key that the worker had until now: it opens nothing afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub(crate) former: Option<String>,
 }
 
 impl From<KeyRecord> for KeyView {
@@ -176,7 +180,7 @@ async fn enrolled(
 ) -> Result<(StatusCode, axum::Json<NewKey>), ApiError> {
     check_name(&request.name)?;
     let store = api.coordinator.store().as_ref();
-    let made = enrol(store, &request.token, &request.name).await;
+    let made = enrol(store, &request.token, &request.name, request.former.as_deref()).await;
     let (record, key) = made.map_err(|failure| ApiError::own(Kind::Unauthenticated, failure))?;
     Ok((CREATED, axum::Json(NewKey { key, view: record.into() })))
 }

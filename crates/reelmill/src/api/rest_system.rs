@@ -168,6 +168,14 @@ pub(crate) fn routes(auth: &Auth) -> Paths {
             limit,
         )
         .on(
+            state_of(
+                "/api/v1/workers/{worker}/release",
+                "releaseWorker",
+                "Let a worker join with another key than the one it belongs to",
+            ),
+            release,
+        )
+        .on(
             admin(Method::GET, "/api/v1/audit", "listAudit", "Who did what, oldest first")
                 .query::<AuditParams>()
                 .gives::<Page<AuditEntry>>(200, "A page of lines"),
@@ -271,6 +279,15 @@ async fn limit(
         return Err(ApiError::unprocessable("a worker's limit lies between 0 and 1024"));
     }
     let view = api.coordinator.limit_worker(id, request.limit).await?;
+    let nothing = || ApiError::missing(Failure::permanent(format!("there is no worker {id}")));
+    view.map(axum::Json).ok_or_else(nothing)
+}
+
+async fn release(
+    State(api): State<ApiState>,
+    Named(id): Named<WorkerId>,
+) -> Result<axum::Json<WorkerView>, ApiError> {
+    let view = api.coordinator.release_worker(id).await?;
     let nothing = || ApiError::missing(Failure::permanent(format!("there is no worker {id}")));
     view.map(axum::Json).ok_or_else(nothing)
 }

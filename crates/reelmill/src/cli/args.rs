@@ -9,8 +9,8 @@ use super::share_args::{LocksArgs, ReplaceArgs, UndoArgs, seconds};
 use super::shell::CompletionsArgs;
 use crate::client;
 use crate::client::args::{
-    CancelArgs, FetchArgs, KeysArgs, LimitArgs, ListArgs, RetryArgs, StatusArgs, SubmitArgs,
-    WhoArgs, WorkersArgs,
+    CancelArgs, FetchArgs, KeysArgs, LimitArgs, ListArgs, ReleaseArgs, RetryArgs, StatusArgs,
+    SubmitArgs, WhoArgs, WorkersArgs,
 };
 use clap::{Args, Parser, Subcommand};
 use reelmill_core::container::Container;
@@ -205,11 +205,12 @@ pub(crate) enum Command {
     Pause(WhoArgs),
     /// Hand out tasks again.
     Resume(WhoArgs),
-    /// Take no more jobs and work off what is there; or let one worker end what
-    /// it has.
+    /// Take no more jobs, work off what is there; or let one worker end its own.
     Drain(WhoArgs),
     /// Give a worker at most so many tasks at once.
     Limit(LimitArgs),
+    /// Let a worker join with another key than the one it belongs to.
+    Release(ReleaseArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
     /// Print the manual page.
@@ -290,8 +291,7 @@ pub(crate) struct ConvertArgs {
     /// Share the folder with reelmill on other machines.
     #[arg(long, conflicts_with_all = ["inputs", "output_dir"])]
     pub(crate) shared: bool,
-    /// Wait for files that others work on, and take over from those who fall
-    /// silent; otherwise they are skipped.
+    /// Wait for files that others work on; take over from who falls silent.
     #[arg(long, conflicts_with = "inputs")]
     pub(crate) wait: bool,
     /// Convert what was put into the folder's queue with 'submit --shared'.

@@ -10,6 +10,7 @@ mod hooks;
 mod layer;
 mod library_args;
 mod locks;
+mod log;
 pub(crate) mod out;
 mod place;
 mod plan;
@@ -35,7 +36,6 @@ use crate::client::admin::Turn;
 use crate::exit::{Ending, Exit};
 use args::{Cli, Command};
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 /// Runs the program; the result is its exit code.
 pub(crate) fn run() -> u8 {
@@ -47,7 +47,10 @@ pub(crate) fn run() -> u8 {
         }
     };
     cli.common.settle_key(std::env::var("DISTCONV_API_KEY").ok());
-    start_log(&cli);
+    if let Err(failure) = log::start(&cli) {
+        out::failure(&failure, cli.common.json);
+        return Exit::Usage as u8;
+    }
     let common = &cli.common;
     let (certificate, key) = (common.client_cert.as_deref(), common.client_key.as_deref());
     if let Err(failure) = crate::tls::trust(common.ca.as_deref(), certificate, key) {
@@ -71,46 +74,6 @@ pub(crate) fn run() -> u8 {
     };
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     code
-}
-
-/// Logs go to standard error: warnings, or what `-v` and `RUST_LOG` ask for.
-/// `serve` and `work`, which talk through their log alone, start at "info".
-fn start_log(cli: &Cli) {
-    let daemon = matches!(cli.command, Command::Serve(_) | Command::Work(_));
-    let level = match (cli.common.quiet, cli.common.verbose + u8::from(daemon)) {
-        (true, _) => "error",
-        (false, 0) => "error",
-        (false, 1) => "info",
-        (false, 2) => "debug",
-        (false, _) => "trace",
-    };
-    let usual = || {
-        EnvFilter::new(format!(
-            "off,reelmill={level},reelmill_media={level},reelmill_store={level}"
-        ))
-    };
-    let filter = EnvFilter::try_from_env("REELMILL_LOG").unwrap_or_else(|_| usual());
-    let folder = match &cli.command {
-        Command::Serve(args) => args.log_folder.as_deref(),
-        _ => None,
-    };
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
-    let json = cli.common.json && daemon;
-    let _ = match folder {
-        Some(folder) => {
-            let files = tracing_appender::rolling::daily(folder, "reelmill.log");
-            let log = log.with_writer(files).with_ansi(false);
-            if json { log.json().try_init() } else { log.with_target(false).try_init() }
-        }
-        None => {
-            let log = log.with_writer(std::io::stderr);
-            if json {
-                log.json().try_init()
-            } else {
-                log.with_ansi(out::stderr_is_terminal()).with_target(false).try_init()
-            }
-        }
-    };
 }
 
 async fn dispatch(cli: Cli) -> Result<u8, Ending> {
@@ -156,6 +119,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Ending> {
             Ok(client::admin::queue(args, Turn::Resume, common.client()).await)
         }
         Command::Drain(args) => Ok(client::admin::queue(args, Turn::Drain, common.client()).await),
+        Command::Release(args) => Ok(client::admin::release(args, common.client()).await),
         Command::Limit(args) => Ok(client::admin::limit(args, common.client()).await),
         Command::Workers(args) => Ok(client::commands::workers(args, common.client()).await),
     }

@@ -32,6 +32,9 @@ pub(crate) struct WorkArgs {
     /// Name of this worker for people; the host's when not given.
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// Folder for log files, a new one each day, instead of standard error.
+    #[arg(long, value_name = "DIR", env = "REELMILL_LOG_FOLDER")]
+    pub(crate) log_folder: Option<PathBuf>,
     /// Seconds that running tasks get to end after a stop was asked for, before
     /// they are given back.
     #[arg(long, value_name = "S", default_value_t = 60.0)]
@@ -99,20 +102,18 @@ async fn credential(
 ) -> Result<Option<String>, Ending> {
     let own = scratch.parent().unwrap_or(scratch).join("worker.key");
     let kept = std::fs::read_to_string(&own).ok().map(|key| key.trim().to_owned());
-    let Some(token) = token else { return Ok(kept.filter(|key| !key.is_empty())) };
+    let kept = kept.filter(|key| !key.is_empty());
+    let Some(token) = token else { return Ok(kept) };
     if !token.starts_with("rme_") {
         return Ok(Some(token.to_owned()));
     }
-    match client::admin::enrol(&common.server, token, name).await {
+    match client::admin::enrol(&common.server, token, name, kept.clone()).await {
         Ok(key) => {
             keep(&own, &key).map_err(|e| Failure::io(format!("keep {}", own.display()), &e))?;
             Ok(Some(key))
         }
         // A token works once: at a later start the key is there already.
-        Err(ending) => match kept {
-            Some(key) if !key.is_empty() => Ok(Some(key)),
-            _ => Err(ending),
-        },
+        Err(ending) => kept.map(Some).ok_or(ending),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The commands for a server's operator: keys, and what the queue does.
 
 use super::Common;
-use super::args::{KeysArgs, KeysCommand, LimitArgs, WhoArgs};
+use super::args::{KeysArgs, KeysCommand, LimitArgs, ReleaseArgs, WhoArgs};
 use super::commands::{conclude, or_interrupted};
 use super::render::clean;
 use crate::api::wire::Page;
@@ -162,6 +162,29 @@ pub(crate) async fn limit(args: LimitArgs, common: Common) -> u8 {
     conclude(or_interrupted(work).await, &common)
 }
 
+/// `reelmill release`: its exit code.
+pub(crate) async fn release(args: ReleaseArgs, common: Common) -> u8 {
+    let work = async {
+        let servers = servers(&common)?;
+        // One that is gone is in no list, but may be the one that is in the way.
+        let id = match args.worker.parse() {
+            Ok(id) => id,
+            Err(_) => find_worker(&servers, &args.worker).await?,
+        };
+        let make = |http: &reqwest::Client, url| http.post(url).timeout(ANSWER_TIME);
+        let path = format!("/api/v1/workers/{id}/release");
+        let answer: Value = servers.json(&path, make).await.map_err(failed)?;
+        if common.json {
+            out::json(&answer);
+        } else if !common.quiet {
+            let name = clean(answer["name"].as_str().unwrap_or(&args.worker));
+            out::line(&format!("{name}: the next key with which it joins has it"));
+        }
+        Ok(Exit::Done)
+    };
+    conclude(or_interrupted(work).await, &common)
+}
+
 async fn one_worker(servers: &Servers, worker: &str, turn: Turn) -> Result<Value, Ending> {
     let id = find_worker(servers, worker).await?;
     let word = match turn {
@@ -190,13 +213,18 @@ async fn find_worker(servers: &Servers, worker: &str) -> Result<WorkerId, Ending
     Ok(view.record.facts.id)
 }
 
-/// A worker's own key for an enrolment token.
+/// A worker's own key for an enrolment token, in place of its `former` one.
 ///
 /// # Errors
 /// When no server answers, or the token is not valid.
-pub(crate) async fn enrol(list: &[String], token: &str, name: &str) -> Result<String, Ending> {
+pub(crate) async fn enrol(
+    list: &[String],
+    token: &str,
+    name: &str,
+    former: Option<String>,
+) -> Result<String, Ending> {
     let servers = Servers::new(list, None).map_err(Ending::usage)?;
-    let request = EnrolRequest { token: token.to_owned(), name: name.to_owned() };
+    let request = EnrolRequest { token: token.to_owned(), name: name.to_owned(), former };
     let made: NewKey = post(&servers, "/api/v1/enrol", &request).await.map_err(failed)?;
     Ok(made.key)
 }

@@ -222,6 +222,13 @@ pub(crate) struct LimitArgs {
     pub(crate) limit: Limit,
 }
 
+/// `reelmill release`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReleaseArgs {
+    /// The worker, by its id or name.
+    pub(crate) worker: String,
+}
+
 /// How many tasks a worker may have at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limit(pub(crate) Option<u32>);

@@ -8,6 +8,7 @@ use crate::task_source::{
     Ask, Assignment, Done, Hello, Renewal, SourceError, Standing, TaskSource, Terms,
 };
 use async_trait::async_trait;
+use reelmill_core::binding::Speaker;
 use reelmill_core::error::Failure;
 use reelmill_core::id::{LeaseId, SessionId, TaskId, WorkerId};
 use reelmill_core::job::{Job, PROBATION, Step};
@@ -33,32 +34,7 @@ const POLL: Duration = Duration::from_secs(1);
 #[async_trait]
 impl TaskSource for Coordinator {
     async fn join(&self, hello: &Hello) -> Result<Terms, SourceError> {
-        let terms = self.settings.terms;
-        let terms = Terms { lease: terms.length, heartbeat: terms.heartbeat() };
-        if self.fleet.is_over(hello.facts.id, hello.session) {
-            return Ok(terms);
-        }
-        self.free_earlier_runs(hello.facts.id, hello.session).await.map_err(away)?;
-        let now = clock::now();
-        let known = self.store.worker_get(hello.facts.id).await.map_err(|e| away(e.into()))?;
-        let paused = known.as_ref().is_some_and(|known| known.state == WorkerState::Paused);
-        let record = WorkerRecord {
-            facts: hello.facts.clone(),
-            name: hello.name.clone(),
-            session: hello.session,
-            slots: hello.slots,
-            version: hello.version.clone(),
-            started: now,
-            seen: now,
-            state: if paused { WorkerState::Paused } else { WorkerState::Active },
-            speeds: known.as_ref().map(|known| known.speeds.clone()).unwrap_or_default(),
-            limit: known.and_then(|known| known.limit),
-            details: json!({}),
-        };
-        self.store.worker_put(&record).await.map_err(|e| away(e.into()))?;
-        self.fleet.note(&record);
-        tracing::info!(worker = %hello.name, id = %hello.facts.id, slots = hello.slots, "worker joined");
-        Ok(terms)
+        self.join_as(hello, &Speaker::House).await
     }
 
     async fn claim(
@@ -108,11 +84,50 @@ impl TaskSource for Coordinator {
     }
 }
 
-fn away(failure: Failure) -> SourceError {
+pub(super) fn away(failure: Failure) -> SourceError {
     SourceError::Away(failure.message)
 }
 
 impl Coordinator {
+    /// A worker announces itself, for which `speaker` speaks: it belongs to the
+    /// first key with which it does.
+    pub(crate) async fn join_as(
+        &self,
+        hello: &Hello,
+        speaker: &Speaker,
+    ) -> Result<Terms, SourceError> {
+        let terms = self.settings.terms;
+        let terms = Terms { lease: terms.length, heartbeat: terms.heartbeat() };
+        let _one_at_a_time = self.joining.lock().await;
+        self.hear(hello.facts.id, speaker).await?;
+        if self.fleet.is_over(hello.facts.id, hello.session) {
+            return Ok(terms);
+        }
+        self.free_earlier_runs(hello.facts.id, hello.session).await.map_err(away)?;
+        let now = clock::now();
+        let known = self.store.worker_get(hello.facts.id).await.map_err(|e| away(e.into()))?;
+        let paused = known.as_ref().is_some_and(|known| known.state == WorkerState::Paused);
+        let before = known.as_ref().and_then(|known| known.key.clone());
+        let record = WorkerRecord {
+            key: self.bind(before, speaker).await.map_err(away)?,
+            facts: hello.facts.clone(),
+            name: hello.name.clone(),
+            session: hello.session,
+            slots: hello.slots,
+            version: hello.version.clone(),
+            started: now,
+            seen: now,
+            state: if paused { WorkerState::Paused } else { WorkerState::Active },
+            speeds: known.as_ref().map(|known| known.speeds.clone()).unwrap_or_default(),
+            limit: known.and_then(|known| known.limit),
+            details: json!({}),
+        };
+        self.store.worker_put(&record).await.map_err(|e| away(e.into()))?;
+        self.fleet.note(&record);
+        tracing::info!(worker = %hello.name, id = %hello.facts.id, slots = hello.slots, "worker joined");
+        Ok(terms)
+    }
+
     /// The next task for a worker; waits up to `patience` for one, or until
     /// `stop`. To be run to its end: dropped, it may lose what it was granted.
     pub(crate) async fn claim_until(
@@ -126,7 +141,7 @@ impl Coordinator {
         self.meet(ask).await.map_err(away)?;
         loop {
             let bell = self.bell.notified();
-            if let Some(assignment) = self.try_claim(ask).await.map_err(away)? {
+            if let Some(assignment) = self.try_claim(ask).await? {
                 return Ok(Some(assignment));
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -219,22 +234,30 @@ impl Coordinator {
         Ok(())
     }
 
-    async fn try_claim(&self, ask: &Ask) -> Result<Option<Assignment>, Failure> {
+    async fn try_claim(&self, ask: &Ask) -> Result<Option<Assignment>, SourceError> {
         let _one_at_a_time = self.claiming.lock().await;
         let worker = ask.facts.id;
         if self.fleet.is_over(worker, ask.session) {
             return Ok(None);
         }
-        let held = self.store.tasks_held(worker).await?;
+        let held = self.store.tasks_held(worker).await.map_err(|e| away(e.into()))?;
         if let Some(request) = ask.request {
-            if let Some(assignment) = self.granted_before(request, &held).await? {
+            if let Some(assignment) = self.granted_before(request, &held).await.map_err(away)? {
                 return Ok(Some(assignment));
             }
             if self.fleet.was_answered(worker, request) {
-                return Ok(None);
+                return Err(SourceError::Answered);
             }
         }
-        if held.len() >= self.fleet.most(worker) || !self.hands_out_to(worker).await? {
+        if held.len() >= self.fleet.most(worker) {
+            return Ok(None);
+        }
+        self.find_task(ask).await.map_err(away)
+    }
+
+    /// A task for a worker that may have one more.
+    async fn find_task(&self, ask: &Ask) -> Result<Option<Assignment>, Failure> {
+        if !self.hands_out_to(ask.facts.id).await? {
             return Ok(None);
         }
         let mut candidates = self.store.tasks_ready(clock::now(), LOOK_AHEAD).await?;

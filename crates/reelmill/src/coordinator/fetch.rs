@@ -234,6 +234,8 @@ impl Coordinator {
         if bytes == 0 {
             return Err(Failure::input("the source is empty"));
         }
+        // Whoever did not tell its size beforehand is told now.
+        self.check_quota(job.owner.as_deref(), bytes).await?;
         let blob = writer.commit().await?;
         let role = BlobRole::Source;
         let record =

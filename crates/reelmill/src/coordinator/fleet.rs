@@ -28,6 +28,7 @@ pub(super) struct Known {
     session: SessionId,
     pub(super) slots: u32,
     pub(super) limit: Option<u32>,
+    key: Option<String>,
     pub(super) state: WorkerState,
     pub(super) speeds: Speeds,
     pub(super) load: Option<Load>,
@@ -62,6 +63,7 @@ impl Fleet {
             session: record.session,
             slots: record.slots,
             limit: record.limit,
+            key: record.key.clone(),
             state: record.state,
             speeds: record.speeds.clone(),
             load: None,
@@ -95,6 +97,18 @@ impl Fleet {
     pub(super) fn stands(&self, worker: WorkerId, state: WorkerState) {
         if let Some(known) = self.lock().get_mut(&worker) {
             known.state = state;
+        }
+    }
+
+    /// To whom a worker belongs, if it is known.
+    pub(super) fn key_of(&self, worker: WorkerId) -> Option<Option<String>> {
+        self.lock().get(&worker).map(|known| known.key.clone())
+    }
+
+    /// A worker belongs to `key` now.
+    pub(super) fn rebound(&self, worker: WorkerId, key: Option<String>) {
+        if let Some(known) = self.lock().get_mut(&worker) {
+            known.key = key;
         }
     }
 

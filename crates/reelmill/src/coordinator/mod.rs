@@ -1,6 +1,7 @@
 //! The coordinator: takes jobs, hands out tasks, keeps watch. Every interface
 //! (REST, gRPC, command line) is a thin layer over its methods.
 
+mod bound;
 mod dispatch;
 mod engines;
 mod fetch;
@@ -80,6 +81,8 @@ pub(crate) struct Coordinator {
     plans: Plans,
     /// The wall clock and the steady one when they were last looked at.
     looked: std::sync::Mutex<Option<(Timestamp, i64)>>,
+    /// One worker joins at a time, so that two keys never race for one.
+    joining: Mutex<()>,
     /// One claim at a time, so that two slots never race for one candidate.
     claiming: Mutex<()>,
     /// The way to what users name by URL.
@@ -113,6 +116,7 @@ impl Coordinator {
             fleet: Fleet::default(),
             plans: Plans::default(),
             looked: std::sync::Mutex::default(),
+            joining: Mutex::new(()),
             claiming: Mutex::new(()),
             outside,
             fetches: Fetches::default(),

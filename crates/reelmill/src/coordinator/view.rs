@@ -217,13 +217,14 @@ impl Coordinator {
     pub(crate) async fn workers(&self) -> Result<Vec<WorkerView>, Failure> {
         let workers = self.store.worker_list().await?;
         let present = workers.into_iter().filter(|worker| worker.state != WorkerState::Gone);
-        Ok(present
-            .map(|record| {
-                let (busy, load) =
-                    (self.live.count_of(record.facts.id), self.fleet.load_of(record.facts.id));
-                WorkerView { busy, load, score: load.map(Load::score), record }
-            })
-            .collect())
+        Ok(present.map(|record| self.worker_view(record)).collect())
+    }
+
+    /// A worker as it is shown.
+    pub(super) fn worker_view(&self, record: WorkerRecord) -> WorkerView {
+        let id = record.facts.id;
+        let (busy, load) = (self.live.count_of(id), self.fleet.load_of(id));
+        WorkerView { busy, load, score: load.map(Load::score), record }
     }
 }
 

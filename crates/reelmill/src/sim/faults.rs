@@ -111,7 +111,11 @@ impl World {
         match fault {
             Fault::Kill(worker, long) => self.worker_dies(worker, long),
             Fault::Leave(worker, long) => {
-                let SimWorker { id, session, .. } = self.workers[worker];
+                let SimWorker { id, session, up, .. } = self.workers[worker];
+                // The dead sign nothing off.
+                if !up {
+                    return;
+                }
                 self.send(From::Client(usize::MAX), Call::Leave(id, session));
                 self.worker_dies(worker, long);
             }
@@ -131,7 +135,12 @@ impl World {
             }
             Fault::Space => self.disk.full.store(false, Relaxed),
             Fault::Cancel(job) => self.client(job, Call::Cancel),
-            Fault::Retry(job) => self.client(job, Call::Retry),
+            Fault::Retry(job) => {
+                if let Some(id) = self.wanted[job].accepted {
+                    self.watch.seen().retried(id);
+                }
+                self.client(job, Call::Retry);
+            }
             Fault::Priority(job, level) => self.client(job, |id| Call::Priority(id, level)),
         }
     }

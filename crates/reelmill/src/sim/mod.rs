@@ -23,6 +23,7 @@ use crate::api::tests::farm::settings;
 use crate::clock::simulate;
 use crate::coordinator::Settings;
 use faults::TROUBLE;
+use reelmill_core::error::FailureClass;
 use reelmill_core::job::JobState;
 use reelmill_core::task::TaskResult;
 use reelmill_store::{MemoryStore, Store};
@@ -139,6 +140,13 @@ async fn judge(world: &World) {
             if wanted.bad {
                 wrong.push(format!("job {number} is completed, but it was no film"));
             }
+        }
+        let class = job.failure.as_ref().map(|failure| failure.class);
+        if class == Some(FailureClass::Quarantined) && !wanted.poison {
+            wrong.push(format!("job {number} is quarantined, but it killed nobody"));
+        }
+        if job.state == JobState::Completed && wanted.poison {
+            wrong.push(format!("job {number} is completed, but it kills whoever tries it"));
         }
         let reason = wanted.bad || wanted.poison || wanted.cancelled || !world.setup.calm;
         if job.state != JobState::Completed && job.state.is_final() && !reason {

@@ -250,6 +250,10 @@ impl World {
                 self.workers[worker].request[slot] = LeaseId(clock::fresh());
                 self.begin(worker, run, slot, *assignment);
             }
+            (Slot::Asking, Answer::AskAnew) => {
+                self.workers[worker].request[slot] = LeaseId(clock::fresh());
+                self.after(1, again);
+            }
             (Slot::Asking, Answer::Granted(None)) => {
                 let pause = self.dice.between(5 * SECOND, 25 * SECOND);
                 self.after(pause, again);
@@ -315,6 +319,7 @@ impl World {
             }
             None => {
                 self.tell(|| format!("*** {} kills worker {worker}", busy.assignment.task));
+                self.watch.seen().killed(busy.assignment.task, busy.assignment.proof);
                 let back = self.dice.between(5 * SECOND, 40 * SECOND);
                 self.worker_dies(worker, back);
             }

@@ -44,6 +44,10 @@ pub(super) enum Mutant {
     ShortLease,
     /// Nobody looks for leases that have ended.
     NoSweeper,
+    /// Three lost workers are the task's fault.
+    Hasty,
+    /// A task may take as many workers as it likes.
+    Patient,
 }
 
 /// The store of the simulation.

@@ -173,3 +173,15 @@ fn a_farm_whose_sweeper_is_off_is_caught() {
     let (seed, wrong) = caught(Mutant::NoSweeper, false, 500).expect("it was not noticed");
     assert!(wrong.iter().any(|what| what.contains("never ends")), "{seed}: {wrong:?}");
 }
+
+#[test]
+fn a_farm_that_holds_a_task_guilty_of_every_crash_is_caught() {
+    let (seed, wrong) = caught(Mutant::Hasty, false, 2000).expect("it was not noticed");
+    assert!(wrong.iter().any(|what| what.contains("killed nobody")), "{seed}: {wrong:?}");
+}
+
+#[test]
+fn a_farm_that_lets_a_task_kill_on_and_on_is_caught() {
+    let (seed, wrong) = caught(Mutant::Patient, false, 500).expect("it was not noticed");
+    assert!(wrong.iter().any(|what| what.contains("more than")), "{seed}: {wrong:?}");
+}

@@ -5,6 +5,7 @@ use reelmill_core::error::FailureClass;
 use reelmill_core::id::{JobId, TaskId, WorkerId};
 use reelmill_core::job::Step;
 use reelmill_core::lease::LeaseProof;
+use reelmill_core::retry::RetryPolicy;
 use reelmill_core::task::{Task, TaskEvent, TaskState};
 use reelmill_store::{Applied, ApplyError};
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ pub(super) struct Seen {
     completed: BTreeMap<JobId, u32>,
     /// Most tasks that one worker may hold.
     pub(super) slots: BTreeMap<WorkerId, usize>,
+    /// How many workers each task killed.
+    kills: BTreeMap<TaskId, u32>,
     /// Tasks that cost a worker.
     pub(super) losses: u32,
     /// Words about tasks that were refused as stale.
@@ -84,6 +87,35 @@ impl Seen {
     /// Nobody holds any task of a job any more.
     pub(super) fn freed(&mut self, job: JobId) {
         self.holders.retain(|task, _| task.job != job);
+    }
+
+    /// A task has taken its worker down with it. One that goes on with what it no
+    /// longer holds, because it has not heard yet, is not the farm's doing.
+    pub(super) fn killed(&mut self, task: TaskId, proof: LeaseProof) {
+        let held = |all: &Vec<(LeaseProof, WorkerId)>| all.iter().any(|(one, _)| *one == proof);
+        if !self.holders.get(&task).is_some_and(held) {
+            return;
+        }
+        let times = self.kills.entry(task).or_default();
+        *times += 1;
+        let (times, most) = (*times, RetryPolicy::default().max_losses);
+        if times > most {
+            self.complain(format!("{task} killed {times} workers, more than {most}"));
+        }
+        // Beyond what is lost one at a time there are those that began at once.
+        let (all, most) = (self.kills_of(task.job), 2 * most + 10);
+        if all > most {
+            self.complain(format!("job {} killed {all} workers, more than {most}", task.job));
+        }
+    }
+
+    fn kills_of(&self, job: JobId) -> u32 {
+        self.kills.iter().filter(|(task, _)| task.job == job).map(|(_, times)| times).sum()
+    }
+
+    /// Somebody wants a job tried again: what it has cost counts anew.
+    pub(super) fn retried(&mut self, job: JobId) {
+        self.kills.retain(|task, _| task.job != job);
     }
 
     fn complain(&mut self, what: String) {

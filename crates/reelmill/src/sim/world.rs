@@ -53,6 +53,7 @@ pub(super) enum Answer {
     Refused(String),
     Recovered(bool),
     Away,
+    AskAnew,
     Nothing,
 }
 
@@ -147,6 +148,11 @@ impl World {
         if setup.mutant == Mutant::ShortLease {
             settings.terms.length = beat * 2 / 3;
         }
+        settings.retry.max_losses = match setup.mutant {
+            Mutant::Hasty => 3,
+            Mutant::Patient => u32::MAX,
+            _ => settings.retry.max_losses,
+        };
         settings.retry.base = SECOND;
         settings.retry.cap = 20 * SECOND;
         let weather = Weather::new(setup.calm, &mut dice);
@@ -376,7 +382,11 @@ impl World {
 
 /// What a source of tasks did not answer.
 pub(super) fn away<T>(answer: Result<T, SourceError>, to: impl FnOnce(T) -> Answer) -> Answer {
-    answer.map_or(Answer::Away, to)
+    match answer {
+        Ok(answer) => to(answer),
+        Err(SourceError::Answered) => Answer::AskAnew,
+        Err(_) => Answer::Away,
+    }
 }
 
 /// What a coordinator's method did not do.

@@ -189,6 +189,8 @@ impl Worker {
                 }
                 Ok(None) => pause = Pause::default(),
                 Err(SourceError::Refused(failure)) => return Err(failure),
+                // What was granted never came, and ran out meanwhile.
+                Err(SourceError::Answered) => request = LeaseId(clock::fresh()),
                 Err(SourceError::Away(why)) => {
                     pause.tell(&why);
                     tokio::select! {
@@ -266,6 +268,8 @@ impl Worker {
                     return Ok(());
                 }
                 Err(SourceError::Away(why)) => pause.tell(&why),
+                // Said of claims only.
+                Err(SourceError::Answered) => {}
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -323,7 +327,7 @@ impl Renewer {
                     self.cancel.cancel();
                     return;
                 }
-                Err(SourceError::Away(why)) => tracing::debug!(%task, why, "cannot renew"),
+                Err(error) => tracing::debug!(%task, %error, "cannot renew"),
             }
         }
     }

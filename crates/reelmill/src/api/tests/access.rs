@@ -86,6 +86,7 @@ pub(super) const ROUTES: &[(&str, &str, Whom)] = &[
     ("POST", "/api/v1/webhooks/{webhook}/rotate", Whom::Clients),
     ("POST", "/api/v1/workers/{worker}/drain", Whom::Admins),
     ("POST", "/api/v1/workers/{worker}/pause", Whom::Admins),
+    ("POST", "/api/v1/workers/{worker}/release", Whom::Admins),
     ("POST", "/api/v1/workers/{worker}/resume", Whom::Admins),
     ("POST", "/assign_job", Whom::AnyKey),
     ("POST", "/assign_job/", Whom::AnyKey),

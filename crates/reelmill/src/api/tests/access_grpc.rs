@@ -2,15 +2,15 @@
 //! foreign objects.
 
 use super::farm::{Farm, Player, Served, analysed, http};
-use crate::api::auth::create_key_until;
+use crate::api::auth::{create_key_until, enrol};
 use crate::api::operation::Whom;
-use crate::api::proto::{pack_proof, v1};
+use crate::api::proto::{pack, pack_proof, v1};
 use crate::api::{Auth, Role, create_key};
 use crate::clock;
 use crate::coordinator::NewUpload;
 use crate::task_source::TaskSource;
 use axum::http::uri::PathAndQuery;
-use reelmill_core::id::LeaseId;
+use reelmill_core::id::{JobId, LeaseId, TaskId};
 use reelmill_core::lease::LeaseProof;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -195,7 +195,8 @@ async fn a_worker_has_no_say_over_what_another_holds() {
         worker_id: holder.id.to_string(),
         session_id: other.session.to_string(),
     };
-    calls.leave(leave).await.unwrap();
+    let refused = calls.leave(leave).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
     for (method, place) in [(reqwest::Method::GET, "source"), (reqwest::Method::PUT, "output")] {
         let path = server.at_path(&format!("/api/v1/tasks/{}/{place}", held.task));
         let ask = http().request(method.clone(), &path).bearer_auth(&key).body("bytes");
@@ -206,4 +207,149 @@ async fn a_worker_has_no_say_over_what_another_holds() {
         assert_eq!(ask.send().await.unwrap().status().as_u16(), 409, "{place}");
     }
     assert_eq!(farm.store.task_get(held.task).await.unwrap(), before);
+}
+
+/// The calls of a worker, shown `key`.
+struct Voice {
+    calls: v1::worker_service_client::WorkerServiceClient<Channel>,
+    key: String,
+}
+
+impl Voice {
+    async fn new(server: &Served, key: &str) -> Self {
+        let calls = v1::worker_service_client::WorkerServiceClient::new(channel(server).await);
+        Self { calls, key: key.to_owned() }
+    }
+
+    fn keyed<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("x-api-key", self.key.parse().unwrap());
+        request
+    }
+
+    async fn join(&mut self, player: &Player) -> Result<(), tonic::Status> {
+        let message = v1::JoinRequest {
+            worker_id: player.id.to_string(),
+            session_id: player.session.to_string(),
+            hello: pack(&player.hello()).unwrap(),
+        };
+        let request = self.keyed(message);
+        self.calls.join(request).await.map(|_| ())
+    }
+
+    /// How each call that a worker makes once it has joined ends.
+    async fn speak(&mut self, player: &Player) -> [Code; 4] {
+        let (worker_id, session_id) = (player.id.to_string(), player.session.to_string());
+        let task_id = TaskId { job: JobId(clock::fresh()), generation: 0, number: 0 }.to_string();
+        let lease = pack_proof(LeaseProof { lease: LeaseId(clock::fresh()), epoch: 1 });
+        let ended = |code: Option<tonic::Status>| code.map_or(Code::Ok, |status| status.code());
+        let claim = self.keyed(v1::ClaimRequest {
+            worker_id: worker_id.clone(),
+            session_id: session_id.clone(),
+            patience_millis: 0,
+            ask: pack(&player.ask()).unwrap(),
+        });
+        let claim = ended(self.calls.claim(claim).await.err());
+        let renew = self.keyed(v1::RenewRequest {
+            worker_id: worker_id.clone(),
+            task_id: task_id.clone(),
+            lease: lease.clone(),
+            ..v1::RenewRequest::default()
+        });
+        let renew = ended(self.calls.renew(renew).await.err());
+        let report = pack(&crate::task_source::Report::Released).unwrap();
+        let report =
+            self.keyed(v1::ReportRequest { worker_id: worker_id.clone(), task_id, lease, report });
+        let report = ended(self.calls.report(report).await.err());
+        let leave = self.keyed(v1::LeaveRequest { worker_id, session_id });
+        [claim, renew, report, ended(self.calls.leave(leave).await.err())]
+    }
+}
+
+#[tokio::test]
+async fn a_worker_belongs_to_the_key_with_which_it_joined_first() {
+    let farm = Farm::memory().await;
+    let store = farm.store.as_ref();
+    let (key, anna) = create_key_until(store, Role::Worker, "anna", None).await.unwrap();
+    let bert = create_key(store, Role::Worker, "anna").await.unwrap();
+    let admin = create_key(store, Role::Admin, "admin").await.unwrap();
+    let server = Served::start(&farm, Auth::keys(farm.store.clone(), Some("fixed one"))).await;
+    let mut anna = Voice::new(&server, &anna).await;
+    let mut bert = Voice::new(&server, &bert).await;
+    let mut boss = Voice::new(&server, &admin).await;
+    let mut fixed = Voice::new(&server, "fixed one").await;
+    let player = Player::new();
+    let (yes, no) = ([Code::Ok; 4], [Code::PermissionDenied; 4]);
+    anna.join(&player).await.unwrap();
+
+    // Another worker's key, though of the same name, is refused in every call.
+    let thief = player.restarted();
+    let refused = bert.join(&thief).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    for word in [key.id.as_str(), "another key", "reelmill release"] {
+        assert!(refused.message().contains(word), "no '{word}' in {}", refused.message());
+    }
+    assert_eq!(bert.speak(&thief).await, no);
+    assert_eq!(bert.speak(&player).await, no);
+    let known = store.worker_get(player.id).await.unwrap().unwrap();
+    assert_eq!((known.session, known.key), (player.session, Some(key.id.clone())));
+
+    // Its own, and admins', are not, and change nothing about whose it is.
+    assert_eq!(anna.speak(&player).await, yes);
+    for voice in [&mut boss, &mut fixed] {
+        voice.join(&player.restarted()).await.unwrap();
+        assert_eq!(voice.speak(&player).await, yes);
+    }
+    assert_eq!(bert.join(&thief).await.unwrap_err().code(), Code::PermissionDenied);
+
+    // Released, it belongs to who comes next.
+    let path = server.at_path(&format!("/api/v1/workers/{}/release", player.id));
+    let released = http().post(&path).bearer_auth(&admin).send().await.unwrap();
+    assert_eq!(released.status().as_u16(), 200);
+    bert.join(&thief).await.unwrap();
+    assert_eq!(bert.speak(&thief).await, yes);
+    assert_eq!(anna.join(&player).await.unwrap_err().code(), Code::PermissionDenied);
+
+    // A revoked key holds nothing.
+    let id = store.worker_get(player.id).await.unwrap().unwrap().key.unwrap();
+    assert!(store.key_revoke(&id, clock::now()).await.unwrap());
+    anna.join(&player.restarted()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_coordinators_own_workers_and_those_of_admins_are_nobody_elses() {
+    let farm = Farm::memory().await;
+    let store = farm.store.as_ref();
+    let worker = create_key(store, Role::Worker, "w").await.unwrap();
+    let server = Served::start(&farm, Auth::keys(farm.store.clone(), Some("fixed one"))).await;
+    let mut worker = Voice::new(&server, &worker).await;
+    let (house, admins) = (Player::new(), Player::new());
+    let source: &dyn TaskSource = farm.coordinator.as_ref();
+    source.join(&house.hello()).await.unwrap();
+    Voice::new(&server, "fixed one").await.join(&admins).await.unwrap();
+    for player in [&house, &admins] {
+        let refused = worker.join(&player.restarted()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+        assert_eq!(worker.speak(player).await, [Code::PermissionDenied; 4]);
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_enrols_again_keeps_its_place() {
+    let farm = Farm::memory().await;
+    let store = farm.store.as_ref();
+    let token = async || create_key_until(store, Role::Enrol, "t", None).await.unwrap().1;
+    let first = enrol(store, &token().await, "anna", None).await.unwrap().1;
+    let server = Served::start(&farm, Auth::keys(farm.store.clone(), None)).await;
+    let player = Player::new();
+    Voice::new(&server, &first).await.join(&player).await.unwrap();
+    let second = enrol(store, &token().await, "anna", Some(&first)).await.unwrap().1;
+    Voice::new(&server, &second).await.join(&player.restarted()).await.unwrap();
+    let old = Voice::new(&server, &first).await.join(&player).await.unwrap_err();
+    assert_eq!(old.code(), Code::Unauthenticated, "the former key opens nothing");
+    let admin = create_key(store, Role::Admin, "a").await.unwrap();
+    enrol(store, &token().await, "anna", Some(&admin)).await.unwrap();
+    let id = admin.split('_').nth(1).unwrap();
+    let kept = store.key_by_id(id).await.unwrap().unwrap();
+    assert!(kept.revoked.is_none(), "only a worker's key is given up so");
 }

@@ -11,5 +11,6 @@ pub(crate) mod farm;
 mod jobs;
 mod owned;
 pub(crate) mod proxy;
+mod quota;
 mod service;
 mod uploads;

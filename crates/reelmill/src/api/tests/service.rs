@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// A farm that may reach this machine.
-async fn farm() -> Farm {
+pub(super) async fn farm() -> Farm {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("films");
     std::fs::create_dir(&library).unwrap();
@@ -189,13 +189,13 @@ async fn an_enrolment_token_works_once_and_not_for_ever() {
     let farm = Farm::sqlite().await;
     let store = farm.store.as_ref();
     let token = create_key_until(store, Role::Enrol, "t", None).await.unwrap().1;
-    let (one, two) = tokio::join!(enrol(store, &token, "a"), enrol(store, &token, "b"));
+    let (one, two) = tokio::join!(enrol(store, &token, "a", None), enrol(store, &token, "b", None));
     assert!(one.is_ok() != two.is_ok(), "one of two gets a key");
     let key = one.or(two).unwrap().1;
     let late = Some(crate::clock::now().plus_micros(-1));
     let late = create_key_until(store, Role::Enrol, "t", late).await.unwrap().1;
-    assert!(enrol(store, &late, "c").await.is_err());
-    assert!(enrol(store, &key, "d").await.is_err(), "a key is no token");
+    assert!(enrol(store, &late, "c", None).await.is_err());
+    assert!(enrol(store, &key, "d", None).await.is_err(), "a key is no token");
     let server = Served::start(&farm, Auth::keys(farm.store.clone(), None)).await;
     let status = http().get(server.at_path("/api/v1/version")).bearer_auth(&key).send().await;
     assert_eq!(status.unwrap().status().as_u16(), 200);
