@@ -337,8 +337,11 @@ impl Member {
 
     /// Somebody else wrote the slot.
     fn lost(&self, mark: Mark) -> Phase {
-        match mark {
-            Mark::Lease => Phase::Reading,
+        match (mark, self.last()) {
+            (Mark::Lease, _) => Phase::Reading,
+            // It was not our output but another's that we wanted to see to: by now it
+            // may count as done, with something astray.
+            (Mark::Commit { .. }, Some(Mark::Commit { .. } | Mark::Done { .. })) => Phase::Reading,
             _ => Phase::Left(Leave::TakenOver),
         }
     }
