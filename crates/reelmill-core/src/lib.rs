@@ -31,6 +31,7 @@ pub mod pts;
 pub mod retry;
 pub mod room;
 pub mod schedule;
+pub mod score;
 pub mod settle;
 pub mod slots;
 pub mod task;

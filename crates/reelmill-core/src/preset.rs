@@ -70,6 +70,8 @@ const SHORT_KEYS: &[(&str, &str)] = &[
     ("crop", "video.crop"),
     ("deinterlace", "video.deinterlace"),
     ("tonemap", "video.tonemap"),
+    ("target_score", "video.target_score"),
+    ("target_metric", "video.target_metric"),
 ];
 
 impl Presets {
@@ -277,6 +279,7 @@ impl Preset {
             ("crop", video.crop.is_some()),
             ("deinterlace", video.deinterlace != Deinterlace::Keep),
             ("tonemap", video.tonemap.is_some()),
+            ("target_score", video.target_score.is_some()),
             ("hdr", video.hdr == Keep::Drop),
             ("dolby_vision", video.dolby_vision == DolbyKeep::Drop),
             ("audio.mode", self.audio.mode == AudioMode::Encode),

@@ -173,6 +173,9 @@ pub struct Encoded {
     /// source, since no index told them beforehand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pts: Option<crate::pts::PtsList>,
+    /// How good it was measured to be, where a score was aimed at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<crate::score::Score>,
 }
 
 /// The output of a job.

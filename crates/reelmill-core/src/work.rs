@@ -51,6 +51,15 @@ pub enum Work {
 const LAST_THREADS: u32 = 2;
 
 impl Work {
+    /// How the picture is encoded, where one is.
+    #[must_use]
+    pub fn encode(&self) -> Option<&VideoEncode> {
+        match self {
+            Self::EncodeChunk { encode, .. } | Self::EncodeVideo { encode, .. } => Some(encode),
+            Self::EncodeAudio { .. } | Self::Finish => None,
+        }
+    }
+
     /// The same work for a worker of `slots` encoders when only `waiting` tasks
     /// wait for anyone: a chunk among the last gets more threads. Predictions of
     /// how long chunks take are some 10 % off, so that one ends after the others;

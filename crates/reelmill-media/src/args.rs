@@ -6,6 +6,7 @@ mod encoder;
 mod filter;
 mod input;
 mod picture;
+mod score;
 mod sound;
 mod stitch;
 mod video;
@@ -16,6 +17,7 @@ pub use encoder::{encoder, output_colour};
 pub use filter::picture_chain;
 pub use input::{audio_input, concat_input, own_input, quiet, source_input};
 pub use picture::{SMALL_SIDE, one_picture, small_pictures};
+pub use score::{Frames, read_score, score, trial};
 pub use sound::{SoundCover, SoundOutput, SoundTrack, samples, sound};
 pub use stitch::{
     Metadata, Repair, StitchInputs, StitchTrack, StitchVideo, TrackSource, VideoInput, stitch,

@@ -1,21 +1,24 @@
 //! Encodes video: one chunk, or all of it.
 
 mod compare;
+mod quality;
 mod readback;
 mod whole;
 
 pub use whole::encode_video;
 
-use crate::args::{self, Args, VideoArgs};
+use crate::args::{self, Args, Frames, VideoArgs};
 use crate::dynamic::{self, Origin, Range};
 use crate::process::{ToolCommand, ToolOutput};
 use crate::progress::{Progress, ProgressParser};
 use crate::tools::Tools;
+use quality::Piece;
 use readback::read_back;
 use reelmill_core::chunk::Chunk;
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::plan::VideoEncode;
 use reelmill_core::pts::PtsList;
+use reelmill_core::score::Score;
 use reelmill_core::time::TimeBase;
 use std::path::Path;
 use std::time::Duration;
@@ -57,7 +60,7 @@ pub struct VideoJob<'a> {
 }
 
 /// An encoded file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EncodedFile {
     /// Frames in it.
     pub frames: u64,
@@ -65,6 +68,8 @@ pub struct EncodedFile {
     pub extradata: String,
     /// For a whole video: the times of its frames, ticks of the source.
     pub pts: Option<PtsList>,
+    /// How good it was measured to be, where a score is aimed at.
+    pub score: Option<Score>,
 }
 
 /// Encodes `chunk` into the NUT file `out`, with times relative to the chunk's
@@ -83,15 +88,51 @@ pub async fn encode_chunk(
     on_progress: OnProgress<'_>,
     cancel: &CancellationToken,
 ) -> Result<EncodedFile, Failure> {
+    let Some(target) = job.encode.target else {
+        let made = encode_frames(tools, job, chunk, out, on_progress, cancel).await?;
+        return Ok(made.0);
+    };
+    let frames = |preroll| Frames { range: Some((chunk.start, chunk.end)), preroll, sample: false };
+    let first = attempts(chunk, job.source.partial).into_iter().next().flatten();
+    let count = chunk.pts.len() as u64;
+    let piece =
+        Piece { tools, job, frames: frames(first), count, target, out, on_progress, cancel };
+    let tried = piece.try_out().await?;
+    let mut crf = piece.chosen(&tried);
+    let mut made = Vec::new();
+    loop {
+        let encode = quality::with(job.encode, crf);
+        let job = VideoJob { encode: &encode, ..job };
+        let (file, preroll) = encode_frames(tools, job, chunk, out, on_progress, cancel).await?;
+        let score = Piece { frames: frames(preroll), ..piece }.judged(crf).await?;
+        made.push((crf, score.score));
+        match piece.corrected(&tried, &made) {
+            Some(next) => crf = next,
+            None => return Ok(quality::scored(file, score)),
+        }
+    }
+}
+
+/// Encodes the chunk as it is asked for; the file, and where decoding began.
+async fn encode_frames(
+    tools: &Tools,
+    job: VideoJob<'_>,
+    chunk: &Chunk,
+    out: &Path,
+    on_progress: OnProgress<'_>,
+    cancel: &CancellationToken,
+) -> Result<(EncodedFile, Option<i64>), Failure> {
     let mut differences = Vec::new();
     for preroll in attempts(chunk, job.source.partial) {
         let args = args::chunk(job.args(), (chunk.start, chunk.end), preroll, out);
         match attempt(tools, job, chunk, (args, out), on_progress, cancel).await? {
             Ok(file) if job.encode.hdr.per_frame() => {
                 let range = Range { from: preroll, until: chunk.end };
-                return metadata(tools, job, (chunk.pts.ticks(), range), (file, out), cancel).await;
+                let ticks = chunk.pts.ticks();
+                let file = metadata(tools, job, (ticks, range), (file, out), cancel).await?;
+                return Ok((file, preroll));
             }
-            Ok(file) => return Ok(file),
+            Ok(file) => return Ok((file, preroll)),
             Err(difference) => {
                 let from = preroll.map_or("the beginning".into(), |key| {
                     format!("{:.3} s", job.time_base.seconds(key))
@@ -146,6 +187,7 @@ async fn attempt(
         frames: found.pts.len() as u64,
         extradata: found.digest,
         pts: None,
+        score: None,
     }))
 }
 

@@ -27,6 +27,7 @@ pub mod sandbox;
 pub mod sound;
 pub mod still;
 pub mod stitch;
+pub mod subtitles;
 pub mod tools;
 pub mod verify;
 

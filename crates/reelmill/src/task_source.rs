@@ -4,6 +4,7 @@
 //! gRPC or from a shared folder.
 
 use async_trait::async_trait;
+use reelmill_core::check::Check;
 use reelmill_core::error::Failure;
 use reelmill_core::id::{LeaseId, SessionId, TaskId, WorkerId};
 use reelmill_core::job::{Request, Source};
@@ -13,6 +14,7 @@ use reelmill_core::media::MediaInfo;
 use reelmill_core::plan::{Plan, PlanLimits};
 use reelmill_core::pts::PtsList;
 use reelmill_core::schedule::WorkerFacts;
+use reelmill_core::score::{self, Score};
 use reelmill_core::task::{BlobRef, TaskKind, TaskResult, Work};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -130,6 +132,16 @@ pub(crate) struct FinishOrder {
     pub(crate) stage_path: Option<String>,
 }
 
+impl FinishOrder {
+    /// How good the pieces were measured to be, where a score was aimed at.
+    pub(crate) fn score(&self) -> Option<Check> {
+        let target = self.plan.video.encode.as_ref()?.target?;
+        let measured = self.video.iter().filter_map(|part| Some((part.frames, part.score?)));
+        let pieces: Vec<(u64, Score)> = measured.collect();
+        Some(score::check(&target, &pieces, self.video.len()))
+    }
+}
+
 /// A finished piece of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Part {
@@ -139,6 +151,12 @@ pub(crate) struct Part {
     pub(crate) extradata: String,
     /// For a whole video: its frames' timestamps, ticks of the source.
     pub(crate) pts: Option<PtsList>,
+    /// Video frames in it.
+    #[serde(default)]
+    pub(crate) frames: u64,
+    /// How good it was measured to be.
+    #[serde(default)]
+    pub(crate) score: Option<Score>,
 }
 
 /// A sign of life for one task.

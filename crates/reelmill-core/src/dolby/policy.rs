@@ -84,6 +84,8 @@ fn same_frames(preset: &VideoPreset) -> &VideoPreset {
         // Each frame's two fields become one picture of the same time.
         deinterlace: _,
         tonemap: _,
+        target_score: _,
+        target_metric: _,
     } = preset;
     preset
 }

@@ -5,6 +5,7 @@ use crate::error::Failure;
 use crate::hdr::HdrKept;
 use crate::media::{Colour, FieldOrder, VideoInfo};
 use crate::preset::{Deinterlace, Tonemap, VideoPreset};
+use crate::score::Target;
 use crate::window::Window;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,10 @@ pub struct VideoEncode {
     /// Constant rate factor; `None` for lossless encoders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crf: Option<f64>,
+    /// The score that each piece is encoded for; the rate factor is where the search
+    /// begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
     /// Speed setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speed: Option<String>,
@@ -127,6 +132,7 @@ pub(super) fn video_encode(
     Ok(VideoEncode {
         encoder,
         crf: preset.crf.or(encoder.crf_range().map(|(_, _, usual)| usual)),
+        target: preset.target(),
         speed: preset.speed.clone(),
         tune: preset.tune.clone(),
         keyframe_interval: ((fps * preset.keyframe_seconds).round() as u32).clamp(1, 10_000),

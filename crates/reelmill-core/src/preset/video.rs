@@ -2,6 +2,7 @@
 
 use crate::encoder::VideoEncoder;
 use crate::hdr::{DolbyKeep, Keep};
+use crate::score::{Metric, Target};
 use crate::window::Window;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,12 @@ pub struct VideoPreset {
     /// shall.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tonemap: Option<Tonemap>,
+    /// The score that each piece is encoded for; `crf` is where the search begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_score: Option<f64>,
+    /// By which measure.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub target_metric: Metric,
 }
 
 /// What becomes of an interlaced picture.
@@ -106,6 +113,13 @@ fn default_keyframe_seconds() -> f64 {
 }
 
 impl VideoPreset {
+    /// The score that is aimed at, if one is.
+    #[must_use]
+    pub fn target(&self) -> Option<Target> {
+        let score = self.target_score?;
+        Some(Target { metric: self.target_metric, score })
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
         let encoder = self.encoder;
         if let Some(crf) = self.crf {
@@ -130,6 +144,16 @@ impl VideoPreset {
                 tunes => format!("use one of: {}", tunes.join(", ")),
             };
             return Err(format!("{encoder} has no tune '{tune}'; {known}"));
+        }
+        if let Some(target) = self.target() {
+            let (low, high) = target.metric.range();
+            let name = target.metric.name();
+            if encoder.crf_range().is_none() {
+                return Err(format!("{encoder} is lossless, so no target_score can be set"));
+            }
+            if !(low..=high).contains(&target.score) {
+                return Err(format!("a target_score by {name} must lie between {low} and {high}"));
+            }
         }
         if self.tonemap.is_some() && self.dolby_vision == DolbyKeep::Require {
             return Err("tonemap leaves Dolby Vision out, which dolby_vision requires".into());

@@ -109,6 +109,12 @@ pub(super) fn cut(
     format!("[0:{stream}]settb={base}{fields},trim=start_pts={start}{end},setpts=PTS-({start})")
 }
 
+/// All frames of `stream`, at their times.
+pub(super) fn all(stream: u32, base: TimeBase, deinterlace: bool) -> String {
+    let fields = if deinterlace { format!(",{DEINTERLACE},settb={base}") } else { String::new() };
+    format!("[0:{stream}]settb={base}{fields}")
+}
+
 /// All frames of `stream`, times shifted back by `origin` ticks. Frames that
 /// share a time with the one before move to the next tick, since no container
 /// holds two pictures for one moment. The times as the decoder gave them are

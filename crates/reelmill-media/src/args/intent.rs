@@ -129,6 +129,7 @@ fn encode(preset: &Preset, colour: &str) -> VideoEncode {
         crf: video.crf,
         speed: video.speed.clone(),
         tune: video.tune.clone(),
+        target: None,
         keyframe_interval: 250,
         pixel_format: video.encoder.pixel_format("yuv420p").0.into(),
         source_size: (1280, 720),

@@ -19,6 +19,7 @@ fn encode(encoder: VideoEncoder) -> VideoEncode {
         crf: encoder.crf_range().map(|(_, _, usual)| usual),
         speed: encoder.speeds().get(5).map(|speed| (*speed).to_owned()),
         tune: None,
+        target: None,
         keyframe_interval: 250,
         pixel_format: "yuv420p".into(),
         source_size: (1280, 720),

@@ -92,7 +92,7 @@ fn ceil_micros(base: TimeBase, ticks: i64) -> i64 {
     up.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
 }
 
-fn writer(args: Args, video: VideoArgs<'_>, out: &Path) -> Args {
+pub(super) fn writer(args: Args, video: VideoArgs<'_>, out: &Path) -> Args {
     args.words("-progress pipe:1 -map [e] -an -sn -dn -map_chapters -1 -map_metadata -1 -fps_mode passthrough")
         .option("-enc_time_base", video.time_base.to_string())
         .join(encoder(video.encode, video.pixel_format))

@@ -1,8 +1,9 @@
 //! Encodes a video in one piece, where only decoding can tell its frames.
 
+use super::quality::{self, Piece};
 use super::readback::{Encoded, read_back};
 use super::{EncodedFile, OnProgress, VideoJob, compare, refuse_read_error, remove, run};
-use crate::args::{self, source_input};
+use crate::args::{self, Frames, source_input};
 use crate::dynamic::Range;
 use crate::listing::list;
 use crate::tools::Tools;
@@ -24,6 +25,38 @@ use tokio_util::sync::CancellationToken;
 /// Class input when the frames' times make no sense or the source ends early;
 /// else as the encoder failed.
 pub async fn encode_video(
+    tools: &Tools,
+    job: VideoJob<'_>,
+    declared: Option<f64>,
+    out: &Path,
+    on_progress: OnProgress<'_>,
+    cancel: &CancellationToken,
+) -> Result<EncodedFile, Failure> {
+    let Some(target) = job.encode.target else {
+        return encode_all(tools, job, declared, out, on_progress, cancel).await;
+    };
+    // As good as any guess: how it is sampled depends on it, nothing else.
+    let count = declared.map_or(u64::MAX, |seconds| (seconds * 25.0) as u64);
+    let frames = Frames { range: None, preroll: None, sample: false };
+    let piece = Piece { tools, job, frames, count, target, out, on_progress, cancel };
+    let tried = piece.try_out().await?;
+    let mut crf = piece.chosen(&tried);
+    let mut made = Vec::new();
+    loop {
+        let encode = quality::with(job.encode, crf);
+        let job = VideoJob { encode: &encode, ..job };
+        let file = encode_all(tools, job, declared, out, on_progress, cancel).await?;
+        let score = piece.judged(crf).await?;
+        made.push((crf, score.score));
+        match piece.corrected(&tried, &made) {
+            Some(next) => crf = next,
+            None => return Ok(quality::scored(file, score)),
+        }
+    }
+}
+
+/// Encodes the whole video as it is asked for.
+async fn encode_all(
     tools: &Tools,
     job: VideoJob<'_>,
     declared: Option<f64>,
@@ -55,7 +88,8 @@ pub async fn encode_video(
 }
 
 fn file(found: Encoded, times: Vec<i64>) -> EncodedFile {
-    EncodedFile { frames: times.len() as u64, extradata: found.digest, pts: PtsList::new(times) }
+    let (frames, extradata) = (times.len() as u64, found.digest);
+    EncodedFile { frames, extradata, pts: PtsList::new(times), score: None }
 }
 
 /// Encodes; the times at which the frames were decoded, in decoding order.

@@ -8,6 +8,7 @@ use reelmill_core::packets::Uncuttable;
 use reelmill_core::plan::{Cut, Plan, PlanLimits, SourceFacts, plan};
 use reelmill_core::preset::{Preset, Presets};
 use reelmill_core::pts::PtsList;
+use reelmill_core::score::Score;
 use reelmill_media::audio::encode_audio;
 use reelmill_media::encode::{Source, VideoJob, encode_chunk, encode_video};
 use reelmill_media::judge;
@@ -40,6 +41,7 @@ pub(crate) struct Conversion {
     pub plan: Plan,
     pub parts: Vec<PathBuf>,
     pub digests: Vec<String>,
+    pub scores: Vec<Score>,
     pub audio: Option<PathBuf>,
     pub whole_pts: Option<PtsList>,
     pub out: PathBuf,
@@ -78,6 +80,7 @@ impl Conversion {
             media,
             parts: Vec::new(),
             digests: Vec::new(),
+            scores: Vec::new(),
             audio: None,
             whole_pts: None,
             out,
@@ -122,6 +125,7 @@ impl Conversion {
         };
         let mut parts = Vec::new();
         let mut digests = Vec::new();
+        let mut scores = Vec::new();
         let mut whole_pts = None;
         match &plan.video.cut {
             Cut::Chunks { chunks } => {
@@ -132,6 +136,7 @@ impl Conversion {
                     assert_eq!(file.frames as usize, chunk.pts.len());
                     parts.push(out);
                     digests.push(file.extradata);
+                    scores.extend(file.score);
                 }
             }
             Cut::Whole { declared, .. } => {
@@ -140,11 +145,13 @@ impl Conversion {
                     encode_video(&self.tools, job, *declared, &out, &|_| {}, &self.cancel).await?;
                 parts.push(out);
                 digests.push(file.extradata);
+                scores.extend(file.score);
                 whole_pts = file.pts;
             }
             Cut::Metadata { .. } | Cut::Absent | Cut::Still { .. } => panic!("nothing is encoded"),
         }
         (self.parts, self.digests, self.whole_pts) = (parts, digests, whole_pts);
+        self.scores = scores;
         Ok(())
     }
 

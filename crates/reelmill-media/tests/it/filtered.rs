@@ -60,3 +60,25 @@ async fn chunks_are_mapped_to_standard_range_as_the_whole_film_is() {
         assert!(info.mastering.is_none() && info.light.is_none() && info.dolby_vision.is_none());
     }
 }
+
+#[tokio::test]
+async fn each_piece_gets_the_rate_factor_that_gives_the_score() {
+    let dir = TempDir::new().unwrap();
+    // Two seconds of a picture, two of the same with noise.
+    let picture = "-vf noise=alls=60:allf=t:enable=gte(mod(t\\,4)\\,2)";
+    let source = film(dir.path(), "uneven.mkv", 4, picture).await;
+    for (seconds, pieces) in [(2.0, 2), (100.0, 1)] {
+        let preset = preset("h264", &["target_score=0.97", "speed=ultrafast"]);
+        let made = Conversion::run(&source, &preset, Container::Mkv, seconds).await.unwrap();
+        assert_eq!(made.scores.len(), pieces);
+        let verdict = made.verify().await.unwrap();
+        assert!(verdict.passed(), "{}", verdict.complaint());
+        for score in &made.scores {
+            assert!((0.965..0.975).contains(&score.score), "{:?}", made.scores);
+        }
+        if pieces > 1 {
+            let crfs: Vec<f64> = made.scores.iter().map(|score| score.crf).collect();
+            assert!(crfs[0] > crfs[1] + 2.0, "quiet pieces take a higher one: {crfs:?}");
+        }
+    }
+}

@@ -163,6 +163,7 @@ pub(crate) fn result(kind: TaskKind) -> TaskResult {
             seconds: 0.1 + 0.7 * 3.3,
             extradata: "e1".into(),
             fingerprint: "x264-164".into(),
+            score: None,
             pts: None,
         }),
     }

@@ -7,6 +7,7 @@ use super::presets::PresetsArgs;
 use super::probe::ProbeArgs;
 use super::share_args::{LocksArgs, ReplaceArgs, UndoArgs, seconds};
 use super::shell::CompletionsArgs;
+use super::subtitles::SubtitlesArgs;
 use crate::client;
 use crate::client::args::{
     CancelArgs, FetchArgs, KeysArgs, LimitArgs, ListArgs, ReleaseArgs, RetryArgs, StatusArgs,
@@ -165,6 +166,8 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Show what a media file holds.
     Probe(ProbeArgs),
+    /// Write the image subtitles of a film (PGS, VobSub, DVB) to files.
+    Subtitles(SubtitlesArgs),
     /// Show the presets, or one of them.
     Presets(PresetsArgs),
     /// Look through a library: what is there, what is new, what becomes of it.

@@ -28,6 +28,7 @@ mod serve;
 mod share_args;
 mod shell;
 mod signals;
+mod subtitles;
 mod watch;
 mod work;
 
@@ -89,6 +90,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Ending> {
         Command::Convert(args) => convert::run(args, &common).await.map(done),
         Command::Plan(args) => plan::run(args, &common).await.map(done),
         Command::Probe(args) => probe::run(&args, &common).await.map(done),
+        Command::Subtitles(args) => subtitles::run(&args, &common).await.map(done),
         Command::Presets(args) => presets::run(&args, &common).map(done),
         Command::Scan(args) => scan::run(args, &common).await.map(done),
         Command::Watch(args) => Box::pin(watch::run(args, &common)).await.map(done),

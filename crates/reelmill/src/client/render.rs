@@ -351,6 +351,7 @@ mod tests {
 
     fn chunk(task: u32, state: TaskState) -> ChunkView {
         ChunkView {
+            score: None,
             task,
             kind: TaskKind::EncodeChunk,
             state,

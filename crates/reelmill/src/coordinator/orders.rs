@@ -77,6 +77,8 @@ impl Coordinator {
                 blob: encoded.blob.clone(),
                 extradata: encoded.extradata.clone(),
                 pts: encoded.pts.clone(),
+                frames: encoded.frames,
+                score: encoded.score,
             }),
             _ => None,
         };

@@ -9,6 +9,7 @@ use reelmill_core::id::{JobId, WorkerId};
 use reelmill_core::job::{Job, JobState, PROBATION, Phase};
 use reelmill_core::load::Load;
 use reelmill_core::plan::{Plan, WholeReason};
+use reelmill_core::score::Score;
 use reelmill_core::task::{Task, TaskKind, TaskResult, TaskState};
 use reelmill_store::{HistoryEntry, WorkerRecord, WorkerState};
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,9 @@ pub(crate) struct ChunkView {
     pub(crate) lost_workers: u32,
     /// The last failure's message.
     pub(crate) failure: Option<String>,
+    /// How good it was measured to be, where a score was aimed at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) score: Option<Score>,
     /// Who tries it too, because the first takes long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rival: Option<String>,
@@ -191,6 +195,10 @@ impl Coordinator {
             attempts: task.epoch,
             failed_attempts: task.attempts,
             lost_workers: task.losses,
+            score: match &task.result {
+                Some(TaskResult::Encoded(encoded)) => encoded.score,
+                _ => None,
+            },
             failure: task.failure.as_ref().map(|failure| failure.message.clone()),
         }
     }

@@ -55,7 +55,7 @@ fn encode(world: &mut World, worker: usize, assignment: &Assignment) -> Report {
         _ => {}
     }
     let (seconds, extradata) = (1.0, "e1".to_owned());
-    let encoded = Encoded { blob, frames, seconds, extradata, fingerprint, pts: None };
+    let encoded = Encoded { blob, frames, seconds, extradata, fingerprint, pts: None, score: None };
     Report::Done { result: TaskResult::Encoded(encoded) }
 }
 

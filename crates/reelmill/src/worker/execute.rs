@@ -117,6 +117,7 @@ impl Attempt<'_> {
             extradata: file.extradata,
             fingerprint,
             pts: file.pts,
+            score: file.score,
         };
         Ok(Report::Done { result: TaskResult::Encoded(encoded) })
     }
@@ -138,7 +139,8 @@ impl Attempt<'_> {
         media: &MediaInfo,
         out: &Path,
     ) -> Result<EncodedFile, Failure> {
-        let told = |progress| self.meter.set(&progress);
+        let trials = work.encode().is_some_and(|encode| encode.target.is_some());
+        let told = |progress| self.meter.note(&progress, trials);
         let (depot, tools) = (&self.worker.depot, &self.worker.tools);
         match work {
             Work::EncodeChunk { stream, time_base, encode, chunk, slice } => {
@@ -306,9 +308,10 @@ impl Attempt<'_> {
         )?;
         let extradata: Vec<String> =
             order.video.iter().map(|part| part.extradata.clone()).collect();
-        let verdict = self
+        let mut verdict = self
             .ticking(Box::pin(verify(tools, assembly, expected, &extradata, out, self.cancel)))
             .await?;
+        verdict.checks.extend(order.score());
         if !verdict.passed() {
             return Err(refused(&verdict));
         }
@@ -365,7 +368,7 @@ fn refused(verdict: &Verdict) -> Failure {
 }
 
 fn no_picture() -> EncodedFile {
-    EncodedFile { frames: 0, extradata: String::new(), pts: None }
+    EncodedFile { frames: 0, extradata: String::new(), pts: None, score: None }
 }
 
 /// All that is needed to plan: the probe, the packet index (or why there is

@@ -72,6 +72,11 @@ impl Meter {
         self.rate_millis.store((progress.fps * 1000.0) as u64, Ordering::Relaxed);
     }
 
+    /// Notes progress; what is only tried counts no frames.
+    pub(super) fn note(&self, progress: &Progress, trial: bool) {
+        if trial { self.tick() } else { self.set(progress) }
+    }
+
     /// Notes that something happened, where there are no frames to count.
     pub(super) fn tick(&self) {
         self.units.fetch_add(1, Ordering::Relaxed);

@@ -194,3 +194,42 @@ fn spans(path: &Path) -> [f64; 2] {
     // An encoder's first frame is priming: silence that players skip.
     [sounds[1] - pictures[0], sounds[sounds.len() - 2] - pictures[0]]
 }
+
+/// A set of Blu-ray subtitles: a clear screen at each of the times (milliseconds).
+fn sup(times: &[u32]) -> Vec<u8> {
+    let segment = |kind: u8, millis: u32, data: &[u8]| {
+        let mut bytes = b"PG".to_vec();
+        bytes.extend((millis * 90).to_be_bytes());
+        bytes.extend([0; 4]);
+        bytes.push(kind);
+        bytes.extend((data.len() as u16).to_be_bytes());
+        bytes.extend(data);
+        bytes
+    };
+    let screen = |(number, millis): (usize, &u32)| {
+        let composition = [7, 0x80, 4, 0x38, 0x10, 0, number as u8, 0x80, 0, 0, 0];
+        [segment(0x16, *millis, &composition), segment(0x80, *millis, &[])].concat()
+    };
+    times.iter().enumerate().flat_map(screen).collect()
+}
+
+#[test]
+fn image_subtitles_come_out_as_files_of_their_own() {
+    let place = Place::new();
+    let (film, plain) = (place.path("film.mkv"), place.path("plain.mkv"));
+    std::fs::write(place.path("s.sup"), sup(&[1000, 2500, 4000])).unwrap();
+    let subtitles = place.path("s.sup").to_str().unwrap().to_owned();
+    let clip = clip(8).to_str().unwrap().to_owned();
+    let inputs = ["-i", &clip, "-i", &subtitles, "-map", "0:v", "-map", "1:s", "-c", "copy"];
+    ffmpeg(&[&inputs[..], &["-metadata:s:s:0", "language=fre"]].concat(), &film);
+    std::fs::copy(&clip, &plain).unwrap();
+    let run = |film: &Path| place.run(["subtitles".as_ref(), film.as_os_str()]);
+    run(&film).ok();
+    let made = std::fs::read(place.path("film.1.fre.sup")).unwrap();
+    assert_eq!(made.iter().filter(|byte| **byte == 0x16).count(), 3);
+    assert_eq!(made.len(), sup(&[1000, 2500, 4000]).len());
+    run(&film).refused(2, &["exists already"]);
+    run(&plain).refused(3, &["no image subtitles"]);
+    run(&place.path("nothing.mkv")).refused(3, &["nothing.mkv"]);
+    assert!(place.names().iter().all(|name| !name.contains("reelmill-part")));
+}

@@ -252,6 +252,7 @@ pub(crate) fn encoded(blob: BlobRef) -> Report {
         seconds: 0.1 + 0.7 * 3.3,
         extradata: "e1".into(),
         fingerprint: "x264-164".into(),
+        score: None,
         pts: None,
     };
     Report::Done { result: TaskResult::Encoded(encoded) }
