@@ -96,7 +96,7 @@ fn the_built_in_rules_convert_old_codecs_and_leave_the_rest() {
     skipped: its codec is a modern one already (rule 'modern already')
     skipped: it is not video (rule 'sound and pictures')
     skipped: reelmill made it (reelmill:hevc)
-    to be converted with preset 'dv81-remux' (rule 'Dolby Vision 7 to 8.1')
+    skipped: its codec is a modern one already (rule 'modern already')
     skipped: its codec is a modern one already (rule 'modern already')
     ");
 }
@@ -162,10 +162,6 @@ fn what_was_passed_over_says_what_did_not_fit() {
         (
             "sound and pictures",
             "'kind' does not fit: video",
-        ),
-        (
-            "Dolby Vision 7 to 8.1",
-            "'dolby_vision_profile' does not fit: no Dolby Vision",
         ),
         (
             "modern already",
