@@ -57,14 +57,15 @@ fn what_the_target_cannot_hold_is_converted_or_told_beforehand() {
     assert!(kinds.contains(&"subtitle:mov_text".to_owned()), "{kinds:?}");
     assert_eq!(after["chapters"].as_array().unwrap().len(), 2);
     assert_eq!(after["streams"][2]["tags"]["language"], "fre");
-    // QuickTime's own numbers have none for French.
+    // QuickTime's own numbers have none for French. (A picture of no language is "und" in
+    // one of them and nothing in the other.)
     let output = place.path("held.mov");
     let mut command = place.reelmill();
     command.arg("convert").arg(&input).arg("-o").arg(&output).args(FAST);
     Ran::of(command.args(["--chunk-seconds", "2"])).ok();
     let languages = |probed: &Value| -> Vec<Value> {
         let streams = probed["streams"].as_array().unwrap().iter();
-        streams.take(4).map(|stream| stream["tags"]["language"].clone()).collect()
+        streams.skip(1).take(3).map(|stream| stream["tags"]["language"].clone()).collect()
     };
     assert_eq!(languages(&probe(&output)), languages(&after));
 }
