@@ -116,7 +116,7 @@ pub fn remux(
     let growth = Arc::new(Growth::default());
     let job =
         Job { source, out, base: &base, layer: layer.as_ref(), record, growth, alive, cancel };
-    let (changed, done, read) = job.run(options, beside)?;
+    let (changed, done, read) = job.run(options, beside.as_ref())?;
     check_whole(source, &changed, &base, &done)?;
     verify(out, &changed, &base, &done, (read, &record))
 }
@@ -151,7 +151,7 @@ impl Job<'_> {
     fn run(
         &self,
         options: Options,
-        beside: Option<Beside>,
+        beside: Option<&Beside>,
     ) -> Result<(Changed, Converted, Read), Refusal> {
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| read(self.out, self.base, &self.growth));
@@ -169,7 +169,7 @@ impl Job<'_> {
     fn write(
         &self,
         options: Options,
-        beside: Option<Beside>,
+        beside: Option<&Beside>,
     ) -> Result<(Changed, Converted), Refusal> {
         let scale = header(self.source)?.scale;
         let length = self.base.nal_length_bytes();
@@ -179,7 +179,7 @@ impl Job<'_> {
             let units = nal::in_packet(packet.payload, length)?;
             // Both tracks are coded in the same order; the times must agree too.
             let same = |(time, _): &&(i64, Vec<u8>)| *time == packet.time;
-            let entry = beside.as_ref().and_then(|track| track.get(used)).filter(same);
+            let entry = beside.and_then(|track| track.get(used)).filter(same);
             let rpu = entry.map(|(_, rpu)| rpu.as_slice());
             used += usize::from(rpu.is_some());
             let name = || format!("the picture at {:.3} s", seconds(packet.time, scale));
@@ -188,13 +188,13 @@ impl Job<'_> {
         let edits = Edits {
             track: self.base.number,
             record: Some(self.record),
-            drop: beside.as_ref().and(self.layer).map(|layer| layer.number),
+            drop: beside.and(self.layer).map(|layer| layer.number),
             change: &mut change,
             alive: self.alive,
             growth: self.growth.clone(),
         };
         let changed = rewrite(self.source, self.out, edits, self.cancel)?;
-        let layer_pictures = beside.as_ref().map(|track| track.len() as u64);
+        let layer_pictures = beside.map(|track| track.len() as u64);
         let done = converter.finish()?;
         if layer_pictures.is_some_and(|all| all != done.pictures || used as u64 != all) {
             let message = format!(

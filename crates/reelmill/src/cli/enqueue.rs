@@ -119,11 +119,10 @@ fn filter(place: &Place) -> FileFilter {
 
 impl Enqueue<'_> {
     async fn one(&self, file: &FoundFile, sums: &mut Sums) -> Result<(), Ending> {
-        let Some(Verdict::Convert { rule, preset, set, priority }) = &file.verdict else {
+        let Some(Verdict::Convert { preset, set, .. }) = &file.verdict else {
             return Ok(());
         };
-        let path = file.file.path();
-        let shown = scan::clean(&String::from_utf8_lossy(&path));
+        let shown = scan::clean(&String::from_utf8_lossy(&file.file.path()));
         let mut key = key(self.place, file, preset, set);
         if self.args.again {
             key = format!("{key}-{}", clock::fresh().simple());
@@ -140,59 +139,80 @@ impl Enqueue<'_> {
             .ok()
             .map(|facts| forecast(file.file.size, facts, &told, self.tried));
         let forecast = forecast.unwrap_or_default();
-        if self.args.dry_run {
-            let how = [&[preset.clone()][..], set].concat().join(" ");
-            if self.common.json {
-                out::json(&serde_json::json!({
-                    "event": "would_queue", "path": shown, "bytes": file.file.size, "preset": preset,
-                    "set": set, "rule": rule, "priority": priority, "forecast": forecast,
-                }));
-            } else if !self.common.quiet {
-                let (now, then) = (out::bytes(file.file.size), out::bytes(forecast.bytes));
-                out::line(&format!("{shown}: {how} (rule '{rule}'), {now} to about {then}"));
-            }
+        let taken = if self.args.dry_run {
+            self.show(file, &shown, forecast);
+            true
         } else {
-            let how = (preset.as_str(), &set[..], *priority);
-            let handed = match &self.shared {
-                Some(shared) => shared
-                    .order((self.place, &path), how, self.args.replace)
-                    .map_err(ClientError::Problem),
-                None => self.submit(file, &path, how, &key).await,
-            };
-            match handed {
-                Ok(id) => {
-                    let what = if self.args.shared { "order" } else { "job" };
-                    let note =
-                        format!("{key} as {what} {id} with preset '{preset}' (rule '{rule}')");
-                    self.store
-                        .note(file.id, "queued", &note, clock::now())
-                        .await
-                        .map_err(|e| e.failure())?;
-                    if self.common.json {
-                        out::json(
-                            &serde_json::json!({"event": "queued", "path": shown, what: id, "preset": preset}),
-                        );
-                    } else if !self.common.quiet {
-                        out::line(&format!("{shown}: {what} {id}, preset '{preset}'"));
-                    }
-                }
-                Err(ClientError::Problem(failure)) => {
-                    sums.failed += 1;
-                    out::note(&format!("{shown}: {}", failure.message));
-                    let note = format!("not queued: {}", failure.message);
-                    self.store
-                        .note(file.id, "failed", &note, clock::now())
-                        .await
-                        .map_err(|e| e.failure())?;
-                    return Ok(());
-                }
-                Err(other) => return Err(other.into()),
-            }
+            self.queue(file, &shown, &key, sums).await?
+        };
+        if !taken {
+            return Ok(());
         }
         sums.files += 1;
         sums.before += file.file.size;
         sums.forecast.add(&forecast);
         Ok(())
+    }
+
+    /// What would be queued.
+    fn show(&self, file: &FoundFile, shown: &str, forecast: Forecast) {
+        let Some(Verdict::Convert { rule, preset, set, priority }) = &file.verdict else { return };
+        if self.common.json {
+            out::json(&serde_json::json!({
+                "event": "would_queue", "path": shown, "bytes": file.file.size, "preset": preset,
+                "set": set, "rule": rule, "priority": priority, "forecast": forecast,
+            }));
+        } else if !self.common.quiet {
+            let how = [&[preset.clone()][..], set].concat().join(" ");
+            let (now, then) = (out::bytes(file.file.size), out::bytes(forecast.bytes));
+            out::line(&format!("{shown}: {how} (rule '{rule}'), {now} to about {then}"));
+        }
+    }
+
+    /// Queues a file; whether it was taken. If not, that is told and counted.
+    async fn queue(
+        &self,
+        file: &FoundFile,
+        shown: &str,
+        key: &str,
+        sums: &mut Sums,
+    ) -> Result<bool, Ending> {
+        let Some(Verdict::Convert { rule, preset, set, priority }) = &file.verdict else {
+            return Ok(false);
+        };
+        let (path, how) = (file.file.path(), (preset.as_str(), &set[..], *priority));
+        let handed = match &self.shared {
+            Some(shared) => shared
+                .order((self.place, &path), how, self.args.replace)
+                .map_err(ClientError::Problem),
+            None => self.submit(file, &path, how, key).await,
+        };
+        match handed {
+            Ok(id) => {
+                let what = if self.args.shared { "order" } else { "job" };
+                let note = format!("{key} as {what} {id} with preset '{preset}' (rule '{rule}')");
+                self.note(file, "queued", &note).await?;
+                if self.common.json {
+                    out::json(
+                        &serde_json::json!({"event": "queued", "path": shown, what: id, "preset": preset}),
+                    );
+                } else if !self.common.quiet {
+                    out::line(&format!("{shown}: {what} {id}, preset '{preset}'"));
+                }
+                Ok(true)
+            }
+            Err(ClientError::Problem(failure)) => {
+                sums.failed += 1;
+                out::note(&format!("{shown}: {}", failure.message));
+                self.note(file, "failed", &format!("not queued: {}", failure.message)).await?;
+                Ok(false)
+            }
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    async fn note(&self, file: &FoundFile, what: &str, note: &str) -> Result<(), Failure> {
+        self.store.note(file.id, what, note, clock::now()).await.map_err(|e| e.failure())
     }
 
     /// Whether this version was queued before.

@@ -117,12 +117,15 @@ fn tag(probed: &Value, name: &str) -> Option<String> {
     })
 }
 
+/// Preset, output, and its tracks' codecs and channels.
+type Case = (&'static str, &'static str, &'static [(&'static str, i64)]);
+
 #[test]
 fn every_codec_goes_into_its_container_with_tags_and_cover() {
     let place = Place::new();
     let album = album(&place);
     let (source, _) = heard(&album, 0);
-    let cases: [(&str, &str, &[(&str, i64)]); 8] = [
+    let cases: [Case; 8] = [
         ("aac", "out.m4a", &[("aac", 6), ("aac", 2)]),
         ("opus", "out.opus", &[("opus", 6)]),
         ("flac", "out.flac", &[("flac", 6)]),
