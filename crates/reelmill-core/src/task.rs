@@ -73,6 +73,9 @@ pub struct Loss {
     pub at: Timestamp,
     /// How long it had had the task, microseconds.
     pub after: i64,
+    /// Which of the task's grants it had.
+    #[serde(default)]
+    pub epoch: u64,
     /// How far it had told to be, units.
     pub progress: u64,
     /// Its process is known to have died; otherwise it only fell silent.

@@ -36,8 +36,8 @@ pub enum TaskEvent {
     Sweep,
     /// The worker with this grant is known to be gone (its process restarted).
     WorkerGone(LeaseProof),
-    /// A worker that was held for lost is alive after all.
-    Alive(WorkerId),
+    /// A worker that was held for lost with the grant of this epoch is alive after all.
+    Alive(WorkerId, u64),
     /// Its job was cancelled.
     Cancel,
     /// A person asks for another try.
@@ -155,7 +155,7 @@ pub fn transition(
             let lease = task.held(proof)?.clone();
             Ok(task.lose(&lease, "its worker stopped", true, rules, now))
         }
-        TaskEvent::Alive(worker) => task.acquit(worker),
+        TaskEvent::Alive(worker, epoch) => task.acquit(worker, epoch),
         TaskEvent::Cancel => task.cancel(),
         TaskEvent::Reopen => task.reopen(now),
         TaskEvent::Grace => task.grace(rules.terms, now),
@@ -307,7 +307,8 @@ impl Task {
     /// only guessed from its silence.
     fn lose(&self, lease: &Lease, how: &str, dead: bool, rules: Rules, now: Timestamp) -> Change {
         let (worker, after) = (lease.worker, now.since(lease.granted).max(0));
-        let loss = Loss { worker, at: now, after, progress: lease.progress, dead };
+        let (epoch, progress) = (lease.epoch, lease.progress);
+        let loss = Loss { worker, at: now, after, epoch, progress, dead };
         let mut task = self.clone();
         task.lost.push(loss);
         let surplus = task.lost.len().saturating_sub(LOSSES_TOLD);
@@ -330,12 +331,11 @@ impl Task {
         Ok(self.fail(&lease, Failure::new(FailureClass::Timeout, why), rules, now))
     }
 
-    /// A worker that speaks was not killed by this task, unless it is known to
-    /// have died: then these are words from before.
-    fn acquit(&self, worker: WorkerId) -> Result<Change, Refused> {
+    /// Who speaks was not killed by it, unless known to be dead: an old word then.
+    fn acquit(&self, worker: WorkerId, epoch: u64) -> Result<Change, Refused> {
         let open = matches!(self.state, TaskState::Ready | TaskState::Leased);
-        let silent = |loss: &Loss| loss.worker == worker && !loss.dead;
-        let at = self.lost.iter().rposition(silent).filter(|_| open).ok_or(Refused::NotNow)?;
+        let it = |loss: &Loss| (loss.worker, loss.epoch, loss.dead) == (worker, epoch, false);
+        let at = self.lost.iter().rposition(it).filter(|_| open).ok_or(Refused::NotNow)?;
         let mut task = Self { losses: self.losses.saturating_sub(1), ..self.clone() };
         task.lost.remove(at);
         task.failed_on.retain(|id| *id != worker);
@@ -436,7 +436,7 @@ mod tests {
         Reopen,
         Grace,
         Rival,
-        Alive(u128),
+        Alive(u128, u64),
     }
 
     fn acts() -> impl Strategy<Value = Vec<(Act, i64)>> {
@@ -452,7 +452,7 @@ mod tests {
             1 => Just(Act::Reopen),
             1 => Just(Act::Grace),
             3 => Just(Act::Rival),
-            1 => (0u128..3).prop_map(Act::Alive),
+            1 => (0u128..3, 0u64..9).prop_map(|(worker, epoch)| Act::Alive(worker, epoch)),
         ];
         prop::collection::vec((act, 0i64..60_000_000), 1..60)
     }
@@ -482,7 +482,9 @@ mod tests {
                 Act::Sweep => TaskEvent::Sweep,
                 Act::Gone => TaskEvent::WorkerGone(proof(grants.len().saturating_sub(1))),
                 Act::Rival => TaskEvent::Rival(lease(number as u128, now)),
-                Act::Alive(worker) => TaskEvent::Alive(WorkerId(Uuid::from_u128(*worker))),
+                Act::Alive(worker, epoch) => {
+                    TaskEvent::Alive(WorkerId(Uuid::from_u128(*worker)), *epoch)
+                }
                 Act::Cancel => TaskEvent::Cancel,
                 Act::Reopen => TaskEvent::Reopen,
                 Act::Grace => TaskEvent::Grace,
@@ -704,9 +706,11 @@ mod tests {
         let late = Timestamp(rules().terms.length);
         let lost = transition(&held, TaskEvent::Sweep, rules(), late).unwrap().task;
         let worker = lost.failed_on[0];
-        let acquitted = after(&lost, TaskEvent::Alive(worker));
+        let other = transition(&lost, TaskEvent::Alive(worker, 2), rules(), late);
+        assert_eq!(other, Err(Refused::NotNow), "words about another grant of it");
+        let acquitted = after(&lost, TaskEvent::Alive(worker, 1));
         assert_eq!((acquitted.losses, acquitted.failed_on.len()), (0, 0));
-        let twice = transition(&acquitted, TaskEvent::Alive(worker), rules(), late);
+        let twice = transition(&acquitted, TaskEvent::Alive(worker, 1), rules(), late);
         assert_eq!(twice, Err(Refused::NotNow));
     }
 
@@ -715,7 +719,8 @@ mod tests {
         let held = after(&task(), TaskEvent::Claim(lease(1, Timestamp(0))));
         let lease = held.lease.clone().unwrap();
         let lost = after(&held, TaskEvent::WorkerGone(lease.proof()));
-        let word = transition(&lost, TaskEvent::Alive(lease.worker), rules(), Timestamp(0));
+        let word =
+            transition(&lost, TaskEvent::Alive(lease.worker, lease.epoch), rules(), Timestamp(0));
         assert_eq!(word, Err(Refused::NotNow));
     }
 }

@@ -242,7 +242,7 @@ pub(crate) fn happen(
 
 /// Whether a change by `event` can move the job on.
 pub(crate) fn rolls_up(event: &TaskEvent) -> bool {
-    !matches!(event, TaskEvent::Renew(..) | TaskEvent::Grace | TaskEvent::Alive(_))
+    !matches!(event, TaskEvent::Renew(..) | TaskEvent::Grace | TaskEvent::Alive(..))
 }
 
 /// How a job follows one of its tasks.

@@ -8,6 +8,7 @@ use crate::{clock, mutant};
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::id::{TaskId, WorkerId};
 use reelmill_core::job::{Job, Step};
+use reelmill_core::lease::LeaseProof;
 use reelmill_core::packets::Uncuttable;
 use reelmill_core::task::{Refused, Task, TaskEvent, TaskResult, TaskState};
 use reelmill_store::{Applied, ApplyError, BlobRecord, BlobRole};
@@ -34,14 +35,14 @@ impl Coordinator {
             }
             Err(ApplyError::Refused(_)) if mutant::leaves_out("fencing") => Ok(Standing::Held),
             Err(ApplyError::Refused(_) | ApplyError::NoSuchTask) => {
-                self.note_stale(renewal.task, renewal.worker, "heartbeat").await;
+                self.note_stale(renewal.task, (renewal.worker, renewal.proof), "heartbeat").await;
                 Ok(Standing::Lost)
             }
             Err(ApplyError::Store(error)) => Err(error.into()),
         }
     }
 
-    async fn note_stale(&self, task: TaskId, worker: WorkerId, what: &str) {
+    async fn note_stale(&self, task: TaskId, (worker, proof): (WorkerId, LeaseProof), what: &str) {
         let event = json!({
             "event": "stale_refused", "what": what, "worker": worker, "task": task.number,
         });
@@ -50,7 +51,7 @@ impl Coordinator {
             tracing::warn!(%error, "cannot note a refused report");
         }
         // Whoever speaks was not killed by the task.
-        let (event, now) = (TaskEvent::Alive(worker), clock::now());
+        let (event, now) = (TaskEvent::Alive(worker, proof.epoch), clock::now());
         let rules = self.rules(self.settings.retry);
         if let Err(ApplyError::Store(error)) = self.store.task_apply(task, event, rules, now).await
         {
@@ -96,7 +97,7 @@ impl Coordinator {
             Err(ApplyError::Refused(Refused::Repeated)) => Ok(Standing::Held),
             Err(ApplyError::Refused(_)) if mutant::leaves_out("fencing") => Ok(Standing::Held),
             Err(ApplyError::Refused(_) | ApplyError::NoSuchTask) => {
-                self.note_stale(done.task, done.worker, "result").await;
+                self.note_stale(done.task, (done.worker, done.proof), "result").await;
                 self.drop_refused(done).await;
                 Ok(Standing::Lost)
             }
