@@ -12,7 +12,7 @@ use crate::dynamic::{self, Origin, Range};
 use crate::process::{ToolCommand, ToolOutput};
 use crate::progress::{Progress, ProgressParser};
 use crate::tools::Tools;
-use quality::Piece;
+use quality::{Aim, Piece};
 use readback::read_back;
 use reelmill_core::chunk::Chunk;
 use reelmill_core::error::{Failure, FailureClass};
@@ -97,18 +97,13 @@ pub async fn encode_chunk(
     let count = chunk.pts.len() as u64;
     let piece =
         Piece { tools, job, frames: frames(first), count, target, out, on_progress, cancel };
-    let tried = piece.try_out().await?;
-    let mut crf = piece.chosen(&tried);
-    let mut made = Vec::new();
+    let mut aim = Aim::take(piece).await?;
     loop {
-        let encode = quality::with(job.encode, crf);
+        let encode = aim.encode();
         let job = VideoJob { encode: &encode, ..job };
         let (file, preroll) = encode_frames(tools, job, chunk, out, on_progress, cancel).await?;
-        let score = Piece { frames: frames(preroll), ..piece }.judged(crf).await?;
-        made.push((crf, score.score));
-        match piece.corrected(&tried, &made) {
-            Some(next) => crf = next,
-            None => return Ok(quality::scored(file, score)),
+        if let Some(file) = aim.judge(file, frames(preroll)).await? {
+            return Ok(file);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The command that makes an output of sound alone.
 
 use super::audio::encoded;
+use super::stitch::described;
 use super::{Args, AudioTrack, Metadata, quiet, source_input};
 use crate::probe::file_url;
 use reelmill_core::container::Container;
@@ -84,17 +85,6 @@ pub fn sound(source: &Path, output: &SoundOutput, out: &Path) -> Args {
         args = args.option("-metadata", format!("{key}={value}"));
     }
     format(args, output).write(out)
-}
-
-fn described(mut args: Args, at: usize, tags: &Metadata, flags: Option<&[String]>) -> Args {
-    for (key, value) in tags {
-        args = args.option(format!("-metadata:s:{at}"), format!("{key}={value}"));
-    }
-    match flags {
-        None => args,
-        Some([]) => args.option(format!("-disposition:{at}"), "0"),
-        Some(flags) => args.option(format!("-disposition:{at}"), flags.join("+")),
-    }
 }
 
 /// FLAC in MP4 counts as experimental in older releases.

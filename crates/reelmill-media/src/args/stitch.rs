@@ -174,7 +174,13 @@ fn one(args: Args, at: usize, track: &StitchTrack<'_>) -> Args {
     described(args, at, &track.tags, track.dispositions.as_deref())
 }
 
-fn described(mut args: Args, at: usize, tags: &Metadata, flags: Option<&[String]>) -> Args {
+/// Tags and dispositions of the output's stream `at`.
+pub(super) fn described(
+    mut args: Args,
+    at: usize,
+    tags: &Metadata,
+    flags: Option<&[String]>,
+) -> Args {
     for (key, value) in tags {
         args = args.option(format!("-metadata:s:{at}"), format!("{key}={value}"));
     }

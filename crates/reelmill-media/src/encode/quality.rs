@@ -32,6 +32,54 @@ pub(super) struct Piece<'a> {
     pub(super) cancel: &'a CancellationToken,
 }
 
+/// A piece on its way to its score.
+pub(super) struct Aim<'a> {
+    piece: Piece<'a>,
+    /// Rate factors and scores of the trials.
+    tried: Vec<(f64, f64)>,
+    /// The same of the piece as it was encoded, in order.
+    made: Vec<(f64, f64)>,
+    crf: f64,
+}
+
+impl<'a> Aim<'a> {
+    /// Finds a rate factor by trials.
+    ///
+    /// # Errors
+    /// When FFmpeg cannot encode or measure.
+    pub(super) async fn take(piece: Piece<'a>) -> Result<Self, Failure> {
+        let tried = piece.try_out().await?;
+        let crf = piece.chosen(&tried);
+        Ok(Self { piece, tried, made: Vec::new(), crf })
+    }
+
+    /// How to encode the piece next.
+    pub(super) fn encode(&self) -> VideoEncode {
+        with(self.piece.job.encode, self.crf)
+    }
+
+    /// Measures `file`, encoded so from `frames`; `None` when it is to be encoded once
+    /// more.
+    ///
+    /// # Errors
+    /// When FFmpeg cannot measure it.
+    pub(super) async fn judge(
+        &mut self,
+        file: EncodedFile,
+        frames: Frames,
+    ) -> Result<Option<EncodedFile>, Failure> {
+        let Piece { job, out, target, .. } = self.piece;
+        let score = self.piece.measure(job, frames, out).await?;
+        self.made.push((self.crf, score));
+        if let Some(next) = self.piece.corrected(&self.tried, &self.made) {
+            self.crf = next;
+            return Ok(None);
+        }
+        let score = Some(Score { metric: target.metric, score, crf: self.crf });
+        Ok(Some(EncodedFile { score, ..file }))
+    }
+}
+
 impl Piece<'_> {
     fn limits(self) -> (f64, f64) {
         self.job.encode.encoder.crf_range().map_or((0.0, 0.0), |(low, high, _)| (low, high))
@@ -41,7 +89,7 @@ impl Piece<'_> {
     ///
     /// # Errors
     /// When FFmpeg cannot encode or measure.
-    pub(super) async fn try_out(self) -> Result<Vec<(f64, f64)>, Failure> {
+    async fn try_out(self) -> Result<Vec<(f64, f64)>, Failure> {
         let usual = self.job.encode.encoder.crf_range().map_or(0.0, |(_, _, usual)| usual);
         let mut crf = self.job.encode.crf.unwrap_or(usual);
         let frames = Frames { sample: self.count >= FEW, ..self.frames };
@@ -64,7 +112,7 @@ impl Piece<'_> {
     }
 
     /// The rate factor to encode with after the trials.
-    pub(super) fn chosen(self, tried: &[(f64, f64)]) -> f64 {
+    fn chosen(self, tried: &[(f64, f64)]) -> f64 {
         let (low, high) = self.limits();
         let best = self.target.best(tried).unwrap_or(low);
         let met = tried.iter().any(|(crf, score)| *crf == best && self.target.met(*score));
@@ -75,7 +123,7 @@ impl Piece<'_> {
     /// The rate factor to encode with again, when the piece came out as `made` (rate
     /// factors and scores, in order); `None` when that is good, or nothing better is
     /// to be had.
-    pub(super) fn corrected(self, tried: &[(f64, f64)], made: &[(f64, f64)]) -> Option<f64> {
+    fn corrected(self, tried: &[(f64, f64)], made: &[(f64, f64)]) -> Option<f64> {
         let (crf, score) = *made.last()?;
         if made.len() > CORRECTIONS || self.target.met(score) {
             return None;
@@ -90,15 +138,6 @@ impl Piece<'_> {
         };
         let next = ((next * 4.0).round() / 4.0).clamp(crf - 12.0, crf + 12.0).clamp(low, high);
         (made.iter().all(|(known, _)| *known != next)).then_some(next)
-    }
-
-    /// The score of the finished piece.
-    ///
-    /// # Errors
-    /// When FFmpeg cannot measure it.
-    pub(super) async fn judged(self, crf: f64) -> Result<Score, Failure> {
-        let score = self.measure(self.job, self.frames, self.out).await?;
-        Ok(Score { metric: self.target.metric, score, crf })
     }
 
     async fn measure(self, job: VideoJob<'_>, frames: Frames, made: &Path) -> Result<f64, Failure> {
@@ -121,11 +160,6 @@ impl Piece<'_> {
 }
 
 /// The same encode with another rate factor.
-pub(super) fn with(encode: &VideoEncode, crf: f64) -> VideoEncode {
+fn with(encode: &VideoEncode, crf: f64) -> VideoEncode {
     VideoEncode { crf: Some(crf), ..encode.clone() }
-}
-
-/// With the score it was measured at.
-pub(super) fn scored(file: EncodedFile, score: Score) -> EncodedFile {
-    EncodedFile { score: Some(score), ..file }
 }

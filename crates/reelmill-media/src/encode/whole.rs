@@ -1,6 +1,6 @@
 //! Encodes a video in one piece, where only decoding can tell its frames.
 
-use super::quality::{self, Piece};
+use super::quality::{Aim, Piece};
 use super::readback::{Encoded, read_back};
 use super::{EncodedFile, OnProgress, VideoJob, compare, refuse_read_error, remove, run};
 use crate::args::{self, Frames, source_input};
@@ -39,18 +39,13 @@ pub async fn encode_video(
     let count = declared.map_or(u64::MAX, |seconds| (seconds * 25.0) as u64);
     let frames = Frames { range: None, preroll: None, sample: false };
     let piece = Piece { tools, job, frames, count, target, out, on_progress, cancel };
-    let tried = piece.try_out().await?;
-    let mut crf = piece.chosen(&tried);
-    let mut made = Vec::new();
+    let mut aim = Aim::take(piece).await?;
     loop {
-        let encode = quality::with(job.encode, crf);
+        let encode = aim.encode();
         let job = VideoJob { encode: &encode, ..job };
         let file = encode_all(tools, job, declared, out, on_progress, cancel).await?;
-        let score = piece.judged(crf).await?;
-        made.push((crf, score.score));
-        match piece.corrected(&tried, &made) {
-            Some(next) => crf = next,
-            None => return Ok(quality::scored(file, score)),
+        if let Some(file) = aim.judge(file, frames).await? {
+            return Ok(file);
         }
     }
 }
