@@ -3,15 +3,18 @@
 mod describe;
 mod guard;
 mod hdr;
+mod memory;
 
 pub use guard::input_guard;
 pub(crate) use guard::{refused_decoder, still_guard};
 pub(crate) use hdr::{dolby_record, note};
+pub(crate) use memory::Memory;
 
 use crate::args::{Args, source_input};
 use crate::process::plain;
 use crate::still::StillFormat;
 use crate::tools::Tools;
+use memory::Stamp;
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::media::MediaInfo;
 use std::ffi::OsString;
@@ -38,7 +41,8 @@ pub fn file_url(path: &Path) -> OsString {
 }
 
 /// What the file at `path` is made of. Fields that the file states wrongly or
-/// not at all are left out; they are no reason to fail.
+/// not at all are left out; they are no reason to fail. What `tools` were asked
+/// lately about the very same file is not asked again.
 ///
 /// # Errors
 /// Class input or permanent when there is no such file or it is not media,
@@ -48,7 +52,10 @@ pub async fn probe(
     path: &Path,
     cancel: &CancellationToken,
 ) -> Result<MediaInfo, Failure> {
-    let (size, head) = check_file(path).await?;
+    let (stamp, head) = check_file(path).await?;
+    if let Some(media) = tools.probed.recall(&stamp) {
+        return Ok(media);
+    }
     let args = Args::new()
         .args(["-v", "error", "-of", "json", "-show_format", "-show_streams", "-show_chapters"])
         .join(input(path, &head));
@@ -63,8 +70,9 @@ pub async fn probe(
         let message = format!("ffprobe gave no readable answer about {}: {error}", path.display());
         Failure::transient(message)
     })?;
-    let mut media = describe::media_info(&json, size);
+    let mut media = describe::media_info(&json, stamp.size());
     hdr::look(tools, path, &mut media, cancel).await?;
+    tools.probed.keep(stamp, &media);
     Ok(media)
 }
 
@@ -77,9 +85,8 @@ fn input(path: &Path, head: &[u8]) -> Args {
     }
 }
 
-/// The size of the file, in bytes, and its first bytes, if there is one that
-/// can be read.
-async fn check_file(path: &Path) -> Result<(u64, Vec<u8>), Failure> {
+/// Which file it is, and its first bytes, if there is one that can be read.
+async fn check_file(path: &Path) -> Result<(Stamp, Vec<u8>), Failure> {
     let shown = path.display();
     let meta = match tokio::fs::metadata(path).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -101,7 +108,7 @@ async fn check_file(path: &Path) -> Result<(u64, Vec<u8>), Failure> {
     }
     let head =
         read_head(path).await.map_err(|error| Failure::io(format_args!("read {shown}"), &error))?;
-    Ok((meta.len(), head))
+    Ok((Stamp::of(&meta), head))
 }
 
 async fn read_head(path: &Path) -> io::Result<Vec<u8>> {

@@ -32,6 +32,8 @@ pub struct Tools {
     pub version: FfmpegVersion,
     /// What they run in.
     pub cage: Arc<Cage>,
+    /// What they said about files lately.
+    pub(crate) probed: Arc<crate::probe::Memory>,
 }
 
 /// Where a person says that the tools lie; the rest is searched for.
@@ -114,7 +116,7 @@ impl Tools {
         let (version, other) = (version?, other?);
         check_age(&ffmpeg, &version)?;
         check_age(&ffprobe, &other)?;
-        Ok(Self { ffmpeg, ffprobe, version, cage })
+        Ok(Self { ffmpeg, ffprobe, version, cage, probed: Arc::default() })
     }
 
     /// `ffmpeg` with `args`, in the cage.
@@ -297,6 +299,7 @@ mod tests {
         let cage = Arc::new(Cage::choose(Wanted::default()).await.unwrap());
         let warns = |text: &str| {
             let tools = Tools {
+                probed: Arc::default(),
                 ffmpeg: PathBuf::new(),
                 ffprobe: PathBuf::new(),
                 version: FfmpegVersion::parse(text),

@@ -4,6 +4,8 @@ use super::*;
 use crate::fixture;
 use reelmill_core::media::{Hdr, StreamKind};
 use reelmill_core::time::TimeBase;
+#[cfg(unix)]
+use std::time::SystemTime;
 
 async fn probed(path: &Path) -> Result<MediaInfo, Failure> {
     probe(&fixture::tools().await, path, &CancellationToken::new()).await
@@ -152,4 +154,30 @@ async fn a_pipe_is_not_waited_for() {
         .unwrap();
     let failure = probed(&pipe).await.unwrap_err();
     assert!(failure.message.contains("not an ordinary file"), "{failure}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_known_of_a_file_is_asked_again_only_when_the_file_changes() {
+    let tools = fixture::tools().await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("film.mkv");
+    fixture::ffmpeg(dir.path(), "-f lavfi -i testsrc2=s=64x64:d=1 -c:v mpeg4 film.mkv").await;
+    let set = |ago: u64| {
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(ago)).unwrap();
+    };
+    let cancel = CancellationToken::new();
+    let dumb = Tools { ffprobe: dir.path().join("none"), ..tools.clone() };
+    set(60);
+    let known = probe(&tools, &path, &cancel).await.unwrap();
+    assert_eq!(probe(&dumb, &path, &cancel).await.unwrap(), known);
+
+    // Any write, though size and time are the same in the end.
+    set(60);
+    assert!(probe(&dumb, &path, &cancel).await.is_err());
+    // Too fresh to be sure that the next write shows.
+    set(0);
+    probe(&tools, &path, &cancel).await.unwrap();
+    assert!(probe(&dumb, &path, &cancel).await.is_err());
 }
