@@ -29,7 +29,7 @@ queue() {
   mkdir -p "$farm_folder/coordinator"
   REELMILL_BENCH="$size" REELMILL_BENCH_ROWS="$farm_folder/coordinator/reelmill.db" \
     cargo test --release --locked --quiet --package reelmill --bin reelmill \
-    bench:: -- --nocapture --test-threads=1 | grep -E '^  ' || die "the benchmark failed"
+    bench:: -- --nocapture --test-threads=1 | sed -n 's/^\.*\(  .*\)/\1/p' || die "the benchmark failed"
 }
 
 # Resident memory of the coordinator, MiB: now, and the most that it ever had.

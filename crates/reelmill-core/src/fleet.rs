@@ -81,19 +81,24 @@ impl Typical {
 /// elsewhere first. Candidates that no seat can take get no turn.
 #[must_use]
 pub fn deal(candidates: &[Candidate], seats: &[Seat<'_>]) -> Vec<Turn> {
+    dealt(candidates, seats).collect()
+}
+
+/// The turns of [`deal`], one after the other.
+fn dealt<'a>(
+    candidates: &'a [Candidate],
+    seats: &'a [Seat<'a>],
+) -> impl Iterator<Item = Turn> + 'a {
     let typical = Typical::of(seats);
     let mut free: Vec<f64> = seats.iter().map(|seat| seat.free_in.max(0.0)).collect();
-    let mut turns = Vec::with_capacity(candidates.len());
-    for (at, candidate) in candidates.iter().enumerate() {
-        let able = able(candidate, seats);
+    candidates.iter().enumerate().filter_map(move |(at, candidate)| {
         let time = |seat: usize| typical.seconds(&seats[seat], candidate.needs, candidate.cost);
-        let best = choose(candidate, &able, &free, time);
-        let Some(seat) = best else { continue };
-        let (starts_in, takes) = (free[seat], time(seat));
+        let able = able(candidate, seats).into_iter().map(|seat| (seat, time(seat))).collect();
+        let (seat, takes) = choose(candidate, able, &free)?;
+        let starts_in = free[seat];
         free[seat] = starts_in + takes;
-        turns.push(Turn { candidate: at, seat, starts_in, takes });
-    }
-    turns
+        Some(Turn { candidate: at, seat, starts_in, takes })
+    })
 }
 
 /// The seats that may take `candidate`: those it has not failed on and that
@@ -112,20 +117,17 @@ fn able(candidate: &Candidate, seats: &[Seat<'_>]) -> Vec<usize> {
     able
 }
 
-fn choose(
-    candidate: &Candidate,
-    able: &[usize],
-    free: &[f64],
-    time: impl Fn(usize) -> f64,
-) -> Option<usize> {
-    let idle = able.iter().copied().filter(|seat| free[*seat] <= 0.0);
+/// The seat, of those `able` with the seconds that it takes there, that gets
+/// `candidate`.
+fn choose(candidate: &Candidate, able: Vec<(usize, f64)>, free: &[f64]) -> Option<(usize, f64)> {
+    let idle = able.iter().copied().filter(|(seat, _)| free[*seat] <= 0.0);
     if candidate.size == SizeClass::Small
-        && let Some(slowest) = idle.max_by(|a, b| time(*a).total_cmp(&time(*b)).then(b.cmp(a)))
+        && let Some(slowest) = idle.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))
     {
         return Some(slowest);
     }
-    let finish = |seat: usize| free[seat] + time(seat);
-    able.iter().copied().min_by(|a, b| finish(*a).total_cmp(&finish(*b)).then(a.cmp(b)))
+    let finish = |(seat, takes): (usize, f64)| free[seat] + takes;
+    able.into_iter().min_by(|a, b| finish(*a).total_cmp(&finish(*b)).then(a.0.cmp(&b.0)))
 }
 
 /// Seconds that `cost` thousands of pixels take with `encoder` when all of
@@ -146,9 +148,9 @@ pub fn together(seats: &[Seat<'_>], encoder: VideoEncoder, cost: u64, usual: f64
 /// candidate that [`deal`] gives to a seat of it that is free. A worker gets
 /// nothing when everything would be done sooner elsewhere.
 #[must_use]
-pub fn next(turns: &[Turn], seats: &[Seat<'_>], worker: WorkerId) -> Option<usize> {
-    let ours = |turn: &&Turn| turn.starts_in <= 0.0 && seats[turn.seat].facts.id == worker;
-    turns.iter().find(ours).map(|turn| turn.candidate)
+pub fn next(candidates: &[Candidate], seats: &[Seat<'_>], worker: WorkerId) -> Option<usize> {
+    let ours = |turn: &Turn| turn.starts_in <= 0.0 && seats[turn.seat].facts.id == worker;
+    dealt(candidates, seats).find(ours).map(|turn| turn.candidate)
 }
 
 /// A chunk that is being encoded, as [`rival`] sees it.

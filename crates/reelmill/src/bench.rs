@@ -3,6 +3,7 @@
 //! `REELMILL_BENCH` and runs it whole, in a release build, and prints figures.
 
 mod blobs;
+mod cage;
 mod cycles;
 mod queue;
 

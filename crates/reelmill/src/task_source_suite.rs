@@ -11,10 +11,11 @@ use crate::task_source::{
 };
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::fleet::Waits;
-use reelmill_core::id::LeaseId;
+use reelmill_core::id::{LeaseId, TaskId};
 use reelmill_core::job::JobState;
 use reelmill_core::load::Load;
 use reelmill_core::task::{Encoded, TaskKind, TaskResult, TaskState};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ async fn in_process() -> Bench {
 
 async fn over_grpc() -> Bench {
     let farm = Farm::sqlite().await;
-    let key = create_key(farm.store.as_ref(), Role::Worker, "w").await.unwrap();
+    // With a worker's own key there would be no house work.
+    let key = create_key(farm.store.as_ref(), Role::Admin, "w").await.unwrap();
     let server = Served::start(&farm, Auth::keys(farm.store.clone(), None)).await;
     let source = RemoteSource::new(std::slice::from_ref(&server.url), Some(&key)).unwrap();
     Bench { source: Arc::new(source), farm, _server: Some(server) }
@@ -126,6 +128,25 @@ async fn a_task_is_granted_to_one_worker_only(bench: Bench) {
     let (one, other) = (bench.player().await, bench.player().await);
     assert!(bench.claim(&one).await.is_some());
     assert_eq!(bench.claim(&other).await, None);
+}
+
+/// Whoever asks at the same moment gets another task, and nobody goes without.
+async fn all_that_ask_at_once_share_what_there_is(bench: Bench) {
+    let mut players = vec![bench.planned(12).await];
+    for _ in 1..6 {
+        players.push(bench.player().await);
+    }
+    let mut asking = tokio::task::JoinSet::new();
+    for player in players.iter().flat_map(|player| [player, player]) {
+        let (source, ask) = (bench.source.clone(), player.ask());
+        asking.spawn(async move { source.claim(&ask, LONG).await.unwrap().unwrap() });
+    }
+    let granted = asking.join_all().await;
+    let tasks: BTreeSet<TaskId> = granted.iter().map(|assignment| assignment.task).collect();
+    assert_eq!(tasks.len(), 12, "{granted:?}");
+    for player in players {
+        assert_eq!(bench.farm.store.tasks_held(player.id).await.unwrap().len(), 2);
+    }
 }
 
 async fn no_worker_gets_more_than_it_may(bench: Bench) {
@@ -340,6 +361,7 @@ suite! {
     a_task_is_granted_to_one_worker_only
     a_renewal_holds_and_tells_progress
     a_renewal_of_a_cancelled_job_is_lost
+    all_that_ask_at_once_share_what_there_is
     no_worker_gets_more_than_it_may
     a_claim_asked_again_yields_the_same_grant
     what_cannot_be_true_does_not_count

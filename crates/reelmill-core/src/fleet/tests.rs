@@ -72,9 +72,8 @@ fn a_chunk_goes_to_whoever_has_it_done_first() {
     assert_eq!(takers(&list, &farm, &[0.0, 0.0]), [0, 0], "11 s + 11 s beats 101 s");
     assert_eq!(takers(&list, &farm, &[95.0, 0.0]), [1, 0], "the fast one is busy");
     let seats = farm.seats(&[0.0, 0.0]);
-    let turns = deal(&list, &seats);
-    assert_eq!(next(&turns, &seats, worker(1).id), Some(0));
-    assert_eq!(next(&turns, &seats, worker(2).id), None, "it would only hold the job up");
+    assert_eq!(next(&list, &seats, worker(1).id), Some(0));
+    assert_eq!(next(&list, &seats, worker(2).id), None, "it would only hold the job up");
 }
 
 #[test]
@@ -173,7 +172,7 @@ proptest! {
         let seats = farm.seats(&free);
         let turns = deal(&list, &seats);
         prop_assert_eq!(turns.len(), list.len());
-        let taken = seats.iter().any(|seat| next(&turns, &seats, seat.facts.id).is_some());
+        let taken = seats.iter().any(|seat| next(&list, &seats, seat.facts.id).is_some());
         prop_assert!(taken);
     }
 }
@@ -314,8 +313,7 @@ impl Film<'_> {
         let seats = farm.seats(&free);
         let list: Vec<Candidate> =
             waiting.iter().take(64).map(|n| chunk(*n as u32, guess[*n])).collect();
-        let turns = deal(&list, &seats);
-        if let Some(at) = next(&turns, &seats, seats[worker].facts.id) {
+        if let Some(at) = next(&list, &seats, seats[worker].facts.id) {
             return Some(list[at].task.number as usize);
         }
         let single =

@@ -69,7 +69,7 @@ impl Coordinator {
         &self,
         worker: WorkerId,
     ) -> Result<Option<WorkerView>, Failure> {
-        let _one_at_a_time = self.joining.lock().await;
+        let _one_at_a_time = self.enlisting.lock().await;
         let Some(record) = self.store.worker_get(worker).await? else { return Ok(None) };
         let record = WorkerRecord { key: None, ..record };
         self.store.worker_put(&record).await?;

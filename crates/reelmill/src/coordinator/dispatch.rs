@@ -1,7 +1,7 @@
 //! Handing out tasks: the coordinator as a [`TaskSource`].
 
 use super::Coordinator;
-use super::fleet::{Choice, Waiting};
+use super::fleet::Waiting;
 use super::live::Running;
 use crate::clock;
 use crate::task_source::{
@@ -10,10 +10,8 @@ use crate::task_source::{
 use async_trait::async_trait;
 use reelmill_core::binding::Speaker;
 use reelmill_core::error::Failure;
-use reelmill_core::id::{LeaseId, SessionId, TaskId, WorkerId};
-use reelmill_core::job::{Job, PROBATION, Step};
-use reelmill_core::lease::{Lease, LeaseProof};
-use reelmill_core::schedule::Candidate;
+use reelmill_core::id::{SessionId, WorkerId};
+use reelmill_core::lease::LeaseProof;
 use reelmill_core::task::{Task, TaskEvent};
 use reelmill_store::{Applied, ApplyError, WorkerRecord, WorkerState};
 use serde_json::json;
@@ -22,10 +20,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Claimable tasks looked at for one claim.
 pub(super) const LOOK_AHEAD: u32 = 64;
-
-/// Candidates tried for one claim before it waits again: each may turn out to be
-/// taken, or not to be had now.
-const TRIES: u32 = 16;
 
 /// Longest time between two looks at the store while a claim waits: other
 /// coordinators and elapsed back-off do not ring the bell.
@@ -73,6 +67,7 @@ impl TaskSource for Coordinator {
         let leave = async {
             let dead = |held| held == session;
             self.free_runs(worker, dead, TaskEvent::Release).await?;
+            let _one_at_a_time = self.enlisting.lock().await;
             let known = self.store.worker_get(worker).await?;
             if known.is_some_and(|known| known.session == session) {
                 self.store.worker_state(worker, WorkerState::Gone).await?;
@@ -98,7 +93,7 @@ impl Coordinator {
     ) -> Result<Terms, SourceError> {
         let terms = self.settings.terms;
         let terms = Terms { lease: terms.length, heartbeat: terms.heartbeat() };
-        let _one_at_a_time = self.joining.lock().await;
+        let _one_at_a_time = self.enlisting.lock().await;
         self.hear(hello.facts.id, speaker).await?;
         if self.fleet.is_over(hello.facts.id, hello.session) {
             return Ok(terms);
@@ -166,7 +161,11 @@ impl Coordinator {
         }
     }
 
+    /// Notes that a worker was heard of, unless that was done a moment ago.
     async fn seen(&self, worker: WorkerId, session: SessionId) {
+        if !self.claims.is_worth_noting(worker, session, clock::now()) {
+            return;
+        }
         if let Err(error) = self.store.worker_seen(worker, session, clock::now()).await {
             tracing::warn!(%error, "cannot note a worker's sign of life");
         }
@@ -218,148 +217,19 @@ impl Coordinator {
     /// began, and notes what its machine is at.
     async fn meet(&self, ask: &Ask) -> Result<(), Failure> {
         let (worker, session) = (ask.facts.id, ask.session);
-        if !self.fleet.is_current(worker, session)
-            && !self.fleet.is_over(worker, session)
-            && let Some(record) = self.store.worker_get(worker).await?
-        {
-            // A late word of an earlier run may have taken its place, or it was
-            // silent for long.
-            let record = WorkerRecord { session, state: record.state.heard(), ..record };
-            self.store.worker_put(&record).await?;
-            self.fleet.note(&record);
+        if !self.fleet.is_current(worker, session) && !self.fleet.is_over(worker, session) {
+            let _one_at_a_time = self.enlisting.lock().await;
+            if let Some(record) = self.store.worker_get(worker).await? {
+                // A late word of an earlier run may have taken its place, or it was
+                // silent for long.
+                let record = WorkerRecord { session, state: record.state.heard(), ..record };
+                self.store.worker_put(&record).await?;
+                self.fleet.note(&record);
+            }
         }
         if let Some(load) = ask.load {
             self.fleet.load(worker, load);
         }
         Ok(())
-    }
-
-    async fn try_claim(&self, ask: &Ask) -> Result<Option<Assignment>, SourceError> {
-        let _one_at_a_time = self.claiming.lock().await;
-        let worker = ask.facts.id;
-        if self.fleet.is_over(worker, ask.session) {
-            return Ok(None);
-        }
-        let held = self.store.tasks_held(worker).await.map_err(|e| away(e.into()))?;
-        if let Some(request) = ask.request {
-            if let Some(assignment) = self.granted_before(request, &held).await.map_err(away)? {
-                return Ok(Some(assignment));
-            }
-            if self.fleet.was_answered(worker, request) {
-                return Err(SourceError::Answered);
-            }
-        }
-        if held.len() >= self.fleet.most(worker) {
-            return Ok(None);
-        }
-        self.find_task(ask).await.map_err(away)
-    }
-
-    /// A task for a worker that may have one more.
-    async fn find_task(&self, ask: &Ask) -> Result<Option<Assignment>, Failure> {
-        if !self.hands_out_to(ask.facts.id).await? {
-            return Ok(None);
-        }
-        let mut candidates = self.store.tasks_ready(clock::now(), LOOK_AHEAD).await?;
-        self.sort(&mut candidates);
-        for _ in 0..TRIES {
-            let granted = match self.choose(ask, &candidates) {
-                Choice::Take(at) => self.grant(ask, &candidates.remove(at)).await?,
-                Choice::Double(task) => return self.double(ask, task).await,
-                Choice::Nothing => return Ok(None),
-            };
-            if granted.is_some() {
-                return Ok(granted);
-            }
-        }
-        Ok(None)
-    }
-
-    /// What was granted to this very question: its answer was lost.
-    async fn granted_before(
-        &self,
-        request: LeaseId,
-        held: &[Task],
-    ) -> Result<Option<Assignment>, Failure> {
-        let asked = |task: &&Task| task.leases().any(|lease| lease.id == request);
-        let Some(task) = held.iter().find(asked) else { return Ok(None) };
-        let Some(job) = self.job(task.id.job).await? else { return Ok(None) };
-        let Some(lease) = task.leases().find(|lease| lease.id == request) else { return Ok(None) };
-        let applied = Applied { task: task.clone(), job, step: Step::Stay };
-        self.assignment(&applied, lease.proof()).await.map(Some)
-    }
-
-    async fn grant(&self, ask: &Ask, candidate: &Candidate) -> Result<Option<Assignment>, Failure> {
-        let Some(job) = self.job(candidate.task.job).await? else {
-            return Ok(None);
-        };
-        if job.losses >= PROBATION && self.is_worked_on(&job).await? {
-            return Ok(None);
-        }
-        if !self.pinned_for(ask, candidate, &job).await? {
-            return Ok(None);
-        }
-        self.lease(ask, candidate.task, &job, TaskEvent::Claim).await
-    }
-
-    /// Lets a second worker try a task that takes long where it is.
-    async fn double(&self, ask: &Ask, task: TaskId) -> Result<Option<Assignment>, Failure> {
-        let Some(job) = self.job(task.job).await? else { return Ok(None) };
-        let encoder = job.request.encoder();
-        let build = encoder.and_then(|encoder| ask.facts.fingerprint(encoder));
-        if build.is_none() || job.encoder_pin.as_deref() != build {
-            return Ok(None);
-        }
-        self.live.doubled(task);
-        let granted = self.lease(ask, task, &job, TaskEvent::Rival).await?;
-        if granted.is_some() {
-            tracing::info!(%task, worker = %ask.facts.id, "a second worker tries it too");
-        }
-        Ok(granted)
-    }
-
-    /// Whether any task of the job is with a worker.
-    async fn is_worked_on(&self, job: &Job) -> Result<bool, Failure> {
-        let tasks = self.store.tasks_of(job.id, job.generation).await?;
-        Ok(tasks.iter().any(|task| task.lease.is_some()))
-    }
-
-    async fn lease(
-        &self,
-        ask: &Ask,
-        task: TaskId,
-        job: &Job,
-        event: impl Fn(Lease) -> TaskEvent,
-    ) -> Result<Option<Assignment>, Failure> {
-        let now = clock::now();
-        let rules = self.rules(job.request.retry);
-        let id = ask.request.unwrap_or_else(|| LeaseId(clock::fresh()));
-        let lease = Lease::grant(id, ask.facts.id, ask.session, rules.terms, now);
-        let applied = match self.store.task_apply(task, event(lease), rules, now).await {
-            Ok(applied) => applied,
-            Err(ApplyError::Refused(_) | ApplyError::NoSuchTask) => return Ok(None),
-            Err(ApplyError::Store(error)) => return Err(error.into()),
-        };
-        self.fleet.answered(ask.facts.id, id);
-        let Some(lease) = applied.task.leases().find(|lease| lease.id == id) else {
-            return Ok(None);
-        };
-        let proof = lease.proof();
-        self.live.insert(task, Running::new(&applied.job, &applied.task, lease, now));
-        self.assignment(&applied, proof).await.map(Some)
-    }
-
-    /// Whether the job's chunks may come from this worker's encoder build.
-    async fn pinned_for(
-        &self,
-        ask: &Ask,
-        candidate: &Candidate,
-        job: &Job,
-    ) -> Result<bool, Failure> {
-        let Some(build) = candidate.needs.and_then(|encoder| ask.facts.fingerprint(encoder)) else {
-            return Ok(true);
-        };
-        let pin = self.store.job_pin(job.id, candidate.task.generation, build).await;
-        Ok(pin?.as_deref() == Some(build))
     }
 }

@@ -248,8 +248,7 @@ impl Coordinator {
             // Its other waiting slots ask for themselves.
             seat.free_in > 0.0 || seat.facts.id != ask.facts.id
         }));
-        let turns = deal(candidates, &seats);
-        if let Some(at) = next(&turns, &seats, ask.facts.id) {
+        if let Some(at) = next(candidates, &seats, ask.facts.id) {
             return Choice::Take(at);
         }
         let waits = |task: &TaskId| candidates.iter().any(|one| one.task.job == task.job);
@@ -290,9 +289,11 @@ impl Coordinator {
         (cost, seconds): (u64, f64),
     ) -> Result<(), Failure> {
         let Some(encoder) = encoder else { return Ok(()) };
-        if let Some(speeds) = self.fleet.measured(worker, encoder, cost, seconds)
-            && let Some(record) = self.store.worker_get(worker).await?
-        {
+        let Some(speeds) = self.fleet.measured(worker, encoder, cost, seconds) else {
+            return Ok(());
+        };
+        let _one_at_a_time = self.enlisting.lock().await;
+        if let Some(record) = self.store.worker_get(worker).await? {
             self.store.worker_put(&WorkerRecord { speeds, ..record }).await?;
         }
         Ok(())
@@ -308,10 +309,12 @@ impl Coordinator {
         worker: WorkerId,
         limit: Option<u32>,
     ) -> Result<Option<WorkerView>, Failure> {
+        let one_at_a_time = self.enlisting.lock().await;
         let Some(record) = self.store.worker_get(worker).await? else { return Ok(None) };
         let record = WorkerRecord { limit, ..record };
         self.store.worker_put(&record).await?;
         self.fleet.note(&record);
+        drop(one_at_a_time);
         self.bell.notify_waiters();
         let all = self.workers().await?;
         Ok(all.into_iter().find(|view| view.record.facts.id == worker))

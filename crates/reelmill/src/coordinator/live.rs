@@ -1,9 +1,12 @@
 //! What is known of running tasks between the heartbeats that the store sees.
 
+use crate::clock;
+use crate::task_source::Ask;
 use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::id::{LeaseId, TaskId, WorkerId};
 use reelmill_core::job::Job;
 use reelmill_core::lease::{Lease, LeaseProof};
+use reelmill_core::schedule::Candidate;
 use reelmill_core::task::{Task, TaskKind};
 use reelmill_core::time::Timestamp;
 use std::collections::BTreeMap;
@@ -39,6 +42,30 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// An attempt at `candidate` by whoever asks, which the store does not know yet.
+    pub(super) fn expected(candidate: &Candidate, ask: &Ask, lease: LeaseId) -> Self {
+        let now = clock::now();
+        Self {
+            worker: ask.facts.id,
+            proof: LeaseProof { lease, epoch: 0 },
+            progress: 0,
+            rate: 0.0,
+            stored: now,
+            begun: now,
+            kind: candidate.kind,
+            needs: candidate.needs,
+            cost: candidate.cost,
+            frames: 0,
+            owner: candidate.owner.clone(),
+            may_double: false,
+        }
+    }
+
+    /// Whether the store does not know of it yet.
+    pub(super) fn is_expected(&self) -> bool {
+        self.proof.epoch == 0
+    }
+
     /// An attempt at `task` of `job` under `lease`, stored at `now`.
     pub(super) fn new(job: &Job, task: &Task, lease: &Lease, now: Timestamp) -> Self {
         Self {

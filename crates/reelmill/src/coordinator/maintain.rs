@@ -156,6 +156,7 @@ impl Coordinator {
             let id = worker.facts.id;
             let silent = now.since(worker.seen) > silence && worker.state != WorkerState::Gone;
             if silent && self.store.tasks_held(id).await?.is_empty() {
+                let _one_at_a_time = self.enlisting.lock().await;
                 self.store.worker_state(id, WorkerState::Gone).await?;
                 self.fleet.stands(id, WorkerState::Gone);
             }

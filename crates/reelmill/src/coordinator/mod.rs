@@ -2,6 +2,7 @@
 //! (REST, gRPC, command line) is a thin layer over its methods.
 
 mod bound;
+mod claims;
 mod dispatch;
 mod engines;
 mod fetch;
@@ -30,6 +31,7 @@ pub(crate) use view::{ChunkView, JobView, WorkerView};
 
 use crate::clock;
 use crate::outside::Outside;
+use claims::Claims;
 use fetch::Fetches;
 use fleet::Fleet;
 use judge::Plans;
@@ -81,10 +83,11 @@ pub(crate) struct Coordinator {
     plans: Plans,
     /// The wall clock and the steady one when they were last looked at.
     looked: std::sync::Mutex<Option<(Timestamp, i64)>>,
-    /// One worker joins at a time, so that two keys never race for one.
-    joining: Mutex<()>,
-    /// One claim at a time, so that two slots never race for one candidate.
-    claiming: Mutex<()>,
+    /// One at a time reads and rewrites a worker's record, so that two keys never
+    /// race for one worker, and no limit or pause is overwritten.
+    enlisting: Mutex<()>,
+    /// Claims under way.
+    claims: Claims,
     /// The way to what users name by URL.
     outside: Result<Outside, Failure>,
     /// Sources on their way.
@@ -116,8 +119,8 @@ impl Coordinator {
             fleet: Fleet::default(),
             plans: Plans::default(),
             looked: std::sync::Mutex::default(),
-            joining: Mutex::new(()),
-            claiming: Mutex::new(()),
+            enlisting: Mutex::new(()),
+            claims: Claims::default(),
             outside,
             fetches: Fetches::default(),
             assigning: Mutex::new(()),

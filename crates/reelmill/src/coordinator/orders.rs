@@ -1,7 +1,6 @@
 //! What a worker is told when a task is granted to it.
 
 use super::Coordinator;
-use crate::clock;
 use crate::task_source::{Assignment, FinishOrder, Order, Part};
 use reelmill_core::error::Failure;
 use reelmill_core::job::Job;
@@ -12,28 +11,26 @@ use reelmill_core::task::{Task, TaskKind, TaskResult};
 use reelmill_store::Applied;
 use std::sync::Arc;
 
-/// Waiting tasks looked at to tell how busy the farm is.
-const LOOK_AHEAD: u32 = 64;
-
 impl Coordinator {
+    /// `ready` is what else can be claimed: tells how busy the farm is.
     pub(super) async fn assignment(
         &self,
         applied: &Applied,
         proof: LeaseProof,
+        ready: &[Candidate],
     ) -> Result<Assignment, Failure> {
         let (job, task) = (&applied.job, &applied.task);
         let order = match task.kind {
             TaskKind::Analyse => Order::Analyse {
                 request: Box::new(job.request.clone()),
-                limits: self.limits(job).await?,
+                limits: self.limits(job, ready),
             },
             TaskKind::Finish => Order::Finish(Box::new(self.finish_order(job).await?)),
             TaskKind::EncodeChunk | TaskKind::EncodeVideo | TaskKind::EncodeAudio => {
                 let plan = self.plan(job).await?;
                 let work = plan.work(task.id.number).ok_or_else(|| broken(job))?;
                 let slots = self.slots_of(task, proof);
-                let waiting = self.store.tasks_ready(clock::now(), slots).await?.len();
-                let work = work.among(waiting, slots as usize);
+                let work = work.among(ready.len(), slots as usize);
                 let media = Box::new(job.media.clone().ok_or_else(|| broken(job))?);
                 Order::Encode { work: Box::new(work), media }
             }
@@ -55,18 +52,17 @@ impl Coordinator {
     }
 
     /// What the farm can offer a job that is planned now.
-    async fn limits(&self, job: &Job) -> Result<PlanLimits, Failure> {
+    fn limits(&self, job: &Job, ready: &[Candidate]) -> PlanLimits {
         let slots = job.request.encoder().map_or(1, |encoder| self.fleet.slots_for(encoder));
-        let ready = self.store.tasks_ready(clock::now(), LOOK_AHEAD).await?;
         let others = |task: &&Candidate| {
             task.task.job != job.id && !task.kind.is_house_work() && task.priority >= job.priority
         };
-        Ok(PlanLimits {
+        PlanLimits {
             slots,
             queued: ready.iter().filter(others).count() as u32,
             threads: self.settings.encoder_threads,
             chunk_seconds: job.request.chunk_seconds,
-        })
+        }
     }
 
     async fn finish_order(&self, job: &Job) -> Result<FinishOrder, Failure> {

@@ -113,12 +113,14 @@ impl Coordinator {
         state: WorkerState,
     ) -> Result<WorkerView, Failure> {
         let nothing = || Failure::permanent(format!("there is no worker {id}"));
+        let one_at_a_time = self.enlisting.lock().await;
         let known = self.store.worker_get(id).await?.ok_or_else(nothing)?;
         if known.state == WorkerState::Gone {
             return Err(Failure::permanent(format!("the worker {id} is gone")));
         }
         self.store.worker_state(id, state).await?;
         self.fleet.stands(id, state);
+        drop(one_at_a_time);
         self.bell.notify_waiters();
         let all = self.workers().await?;
         all.into_iter().find(|worker| worker.record.facts.id == id).ok_or_else(nothing)

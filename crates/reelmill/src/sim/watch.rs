@@ -34,8 +34,9 @@ pub(super) struct Seen {
     completed: BTreeMap<JobId, u32>,
     /// Most tasks that one worker may hold.
     pub(super) slots: BTreeMap<WorkerId, usize>,
-    /// How many workers each task killed.
-    kills: BTreeMap<TaskId, u32>,
+    /// The grants under which each task killed its worker, as far as the farm could
+    /// know: a word sent before the end may arrive after the lease and acquit it.
+    kills: BTreeMap<TaskId, Vec<LeaseProof>>,
     /// Tasks that cost a worker.
     pub(super) losses: u32,
     /// Words about tasks that were refused as stale.
@@ -96,9 +97,9 @@ impl Seen {
         if !self.holders.get(&task).is_some_and(held) {
             return;
         }
-        let times = self.kills.entry(task).or_default();
-        *times += 1;
-        let (times, most) = (*times, RetryPolicy::default().max_losses);
+        let grants = self.kills.entry(task).or_default();
+        grants.push(proof);
+        let (times, most) = (grants.len(), RetryPolicy::default().max_losses as usize);
         if times > most {
             self.complain(format!("{task} killed {times} workers, more than {most}"));
         }
@@ -109,8 +110,8 @@ impl Seen {
         }
     }
 
-    fn kills_of(&self, job: JobId) -> u32 {
-        self.kills.iter().filter(|(task, _)| task.job == job).map(|(_, times)| times).sum()
+    fn kills_of(&self, job: JobId) -> usize {
+        self.kills.iter().filter(|(task, _)| task.job == job).map(|(_, grants)| grants.len()).sum()
     }
 
     /// Somebody wants a job tried again: what it has cost counts anew.
@@ -137,6 +138,10 @@ impl Seen {
             TaskEvent::Rival(lease) => {
                 self.rivals += 1;
                 self.granted(&applied.task, lease.id, lease.worker);
+            }
+            TaskEvent::Alive(_, epoch) => {
+                let grants = self.kills.entry(id).or_default();
+                grants.retain(|grant| grant.epoch != *epoch);
             }
             TaskEvent::WorkerGone(proof) => self.spoke(id, *proof, "an end"),
             TaskEvent::Renew(proof, _) => self.spoke(id, *proof, "a renewal"),
