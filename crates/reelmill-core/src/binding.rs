@@ -43,6 +43,15 @@ impl Speaker {
     }
 }
 
+impl Speaker {
+    /// Whether a worker of this one's may analyse and finish jobs: that reads the
+    /// whole source and writes the output, which one key of many must not decide.
+    #[must_use]
+    pub fn may_keep_house(&self) -> bool {
+        !matches!(self, Self::Worker(_))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

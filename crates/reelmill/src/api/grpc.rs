@@ -41,7 +41,8 @@ impl WorkerService for Workers {
     ) -> Result<Response<v1::JoinResponse>, Status> {
         let speaker = speaker(&request);
         let request = request.into_inner();
-        let hello: Hello = unpack(request.hello, "hello")?;
+        let mut hello: Hello = unpack(request.hello, "hello")?;
+        hello.facts.house &= speaker.may_keep_house();
         same(hello.facts.id, id(&request.worker_id, "worker id")?)?;
         same(hello.session, id(&request.session_id, "session id")?)?;
         let coordinator = self.coordinator.clone();
@@ -57,7 +58,8 @@ impl WorkerService for Workers {
         let closing = request.extensions().get::<Closing>().cloned().unwrap_or_default();
         let speaker = speaker(&request);
         let request = request.into_inner();
-        let ask: Ask = unpack(request.ask, "ask")?;
+        let mut ask: Ask = unpack(request.ask, "ask")?;
+        ask.facts.house &= speaker.may_keep_house();
         let worker = ask.facts.id;
         same(worker, id(&request.worker_id, "worker id")?)?;
         same(ask.session, id(&request.session_id, "session id")?)?;

@@ -237,19 +237,25 @@ impl Voice {
         self.calls.join(request).await.map(|_| ())
     }
 
+    /// Whether there was a task.
+    async fn claim(&mut self, player: &Player) -> Result<bool, tonic::Status> {
+        let claim = self.keyed(v1::ClaimRequest {
+            worker_id: player.id.to_string(),
+            session_id: player.session.to_string(),
+            patience_millis: 0,
+            ask: pack(&player.ask()).unwrap(),
+        });
+        let answer = self.calls.claim(claim).await?;
+        Ok(answer.into_inner().assignment.is_some())
+    }
+
     /// How each call that a worker makes once it has joined ends.
     async fn speak(&mut self, player: &Player) -> [Code; 4] {
         let (worker_id, session_id) = (player.id.to_string(), player.session.to_string());
         let task_id = TaskId { job: JobId(clock::fresh()), generation: 0, number: 0 }.to_string();
         let lease = pack_proof(LeaseProof { lease: LeaseId(clock::fresh()), epoch: 1 });
         let ended = |code: Option<tonic::Status>| code.map_or(Code::Ok, |status| status.code());
-        let claim = self.keyed(v1::ClaimRequest {
-            worker_id: worker_id.clone(),
-            session_id: session_id.clone(),
-            patience_millis: 0,
-            ask: pack(&player.ask()).unwrap(),
-        });
-        let claim = ended(self.calls.claim(claim).await.err());
+        let claim = ended(self.claim(player).await.err());
         let renew = self.keyed(v1::RenewRequest {
             worker_id: worker_id.clone(),
             task_id: task_id.clone(),
@@ -331,6 +337,21 @@ async fn the_coordinators_own_workers_and_those_of_admins_are_nobody_elses() {
         let refused = worker.join(&player.restarted()).await.unwrap_err();
         assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
         assert_eq!(worker.speak(player).await, [Code::PermissionDenied; 4]);
+    }
+}
+
+/// Which reads whole sources and writes outputs.
+#[tokio::test]
+async fn a_workers_key_gets_no_house_work_whatever_it_says() {
+    let farm = Farm::memory().await;
+    let worker = create_key(farm.store.as_ref(), Role::Worker, "w").await.unwrap();
+    let server = Served::start(&farm, Auth::keys(farm.store.clone(), Some("fixed one"))).await;
+    farm.submit(b"source", None).await;
+    for (key, gets) in [(worker.as_str(), false), ("fixed one", true)] {
+        let (player, mut voice) = (Player::new(), Voice::new(&server, key).await);
+        assert!(player.hello().facts.house);
+        voice.join(&player).await.unwrap();
+        assert_eq!(voice.claim(&player).await.unwrap(), gets);
     }
 }
 
