@@ -5,7 +5,9 @@
 #
 # REELMILL_BENCH_RUNS      runs of each (3)
 # REELMILL_BENCH_SECONDS   length of the film (60)
-# REELMILL_BENCH_ONLY      some of: x264 svt-av1 x265 farm (all of them)
+# REELMILL_BENCH_ONLY      some of: x264 svt-av1 x265 farm bdrate (all of them)
+# REELMILL_BENCH_CLIPS     clips of bdrate: files, or all of bench/ (the film, if none)
+# REELMILL_BENCH_ENCODERS  encoders of bdrate (x264 x265 svt-av1)
 # REELMILL_TEST_MEDIA      folder with bench/sintel_trailer-720p.mp4, a real film;
 #                          without it one is made
 # REELMILL_BIN             use this binary instead of building one
@@ -15,7 +17,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 runs="${REELMILL_BENCH_RUNS:-3}"
 seconds="${REELMILL_BENCH_SECONDS:-60}"
-only=" ${REELMILL_BENCH_ONLY:-x264 svt-av1 x265 farm} "
+only=" ${REELMILL_BENCH_ONLY:-x264 svt-av1 x265 farm bdrate} "
 TIMEFORMAT='%R %U %S'
 
 wanted() { [[ $only == *" $1 "* ]]; }
@@ -152,6 +154,90 @@ farm_bench() {
   row "  planned to taken, ms" "$(field 5 <"$farm_folder/one")" "$(field 5 <"$farm_folder/two")" "" "< 100"
 }
 
+# Bits per second of the picture of "$1", and its PSNR (luma) against "$2".
+point() {
+  local bits quality
+  bits="$(ffprobe -v error -select_streams V:0 -show_entries packet=size -of csv=p=0 "$1" | awk '{ s += $1 } END { print s * 8 }')"
+  quality="$(ffmpeg -nostdin -hide_banner -i "$1" -i "$2" -lavfi \
+    '[0:V:0]settb=1/1000,setpts=N[a];[1:V:0]settb=1/1000,setpts=N[b];[a][b]psnr' -f null - 2>&1 |
+    sed -n 's/.*PSNR y:\([0-9.]*\).*/\1/p')"
+  echo "$bits $quality"
+}
+
+# What a curve of known shape comes to: nothing against itself, and a tenth more with
+# a tenth more bits.
+check_bdrate() {
+  local points="600 34.7 1100 38.1 2100 41.2 4000 44.0" more wanted found
+  for more in "1.0 +0.00" "1.1 +10.00" "0.9 -10.00"; do
+    wanted="${more#* }"
+    found="$(awk -v more="${more% *}" 'BEGIN { for (i = 1; i < ARGC; i += 2) {
+      print "plain", ARGV[i], ARGV[i + 1]; print "ours", ARGV[i] * more, ARGV[i + 1] } }' $points | awk -f scripts/bdrate.awk)"
+    [ "$found" = "$wanted" ] || die "scripts/bdrate.awk says $found instead of $wanted"
+  done
+}
+
+# The bits that chunks cost at equal quality: "$1" (x264…) on the film "$2", called "$3":
+# four rate factors of FFmpeg over the whole film, and of reelmill in chunks.
+curve() {
+  local encoder="$1" clip="$2" preset speed rates rate gop chunks delta options
+  case $encoder in
+    x264) preset=h264 speed=fast rates="20 25 30 35" ;;
+    x265) preset=hevc speed=veryfast rates="22 27 32 37" ;;
+    svt-av1) preset=av1 speed=9 rates="25 35 45 55" ;;
+    *) die "no such encoder: $encoder" ;;
+  esac
+  "$reelmill" plan "$clip" --json --preset "$preset" --format mkv --set "speed=$speed" >"$farm_folder/plan.json"
+  gop="$(sed -n 's/.*"keyframe_interval": *\([0-9]*\).*/\1/p' "$farm_folder/plan.json" | head -n 1)"
+  chunks="$(grep -o '"prerolls"' "$farm_folder/plan.json" | wc -l)"
+  if [ "$chunks" -lt 2 ]; then
+    row "$3" "$encoder" - - "(not cut)"
+    return
+  fi
+  : >"$farm_folder/curves"
+  for rate in $rates; do
+    note "  $3, $encoder at $rate…"
+    case $encoder in
+      x264) options=(-c:v libx264 -preset fast -x264-params stitchable=1:open-gop=0) ;;
+      x265) options=(-c:v libx265 -preset veryfast -x265-params open-gop=0:log-level=error) ;;
+      svt-av1) options=(-c:v libsvtav1 -preset 9) ;;
+    esac
+    ffmpeg -nostdin -v error -i "$clip" -map 0:V:0 -fps_mode passthrough "${options[@]}" -crf "$rate" -g "$gop" \
+      -y "$farm_folder/whole.mkv" 2>"$farm_folder/whole.log"
+    "$reelmill" convert "$clip" -o "$farm_folder/chunked.mkv" --overwrite --quiet --preset "$preset" \
+      --set "speed=$speed" --set "crf=$rate"
+    echo "plain $(point "$farm_folder/whole.mkv" "$clip")" >>"$farm_folder/curves"
+    echo "ours $(point "$farm_folder/chunked.mkv" "$clip")" >>"$farm_folder/curves"
+  done
+  [ -z "${REELMILL_BENCH_POINTS:-}" ] || sed "s/^/    /" "$farm_folder/curves"
+  delta="$(awk -f scripts/bdrate.awk "$farm_folder/curves" 2>&1)" || true
+  echo "$encoder $delta" >>"$farm_folder/deltas"
+  row "$3" "$encoder" "$chunks" "$delta %" "≤ +1 %"
+}
+
+# The table of all clips and encoders, and the means.
+bdrate_bench() {
+  local clips=() clip short encoder
+  check_bdrate
+  if [ -n "${REELMILL_BENCH_CLIPS:-}" ]; then
+    clips=($REELMILL_BENCH_CLIPS)
+  elif [ -d "${REELMILL_TEST_MEDIA:-}/bench" ]; then
+    clips=("$REELMILL_TEST_MEDIA"/bench/*)
+  else
+    clips=("$film")
+  fi
+  row "bits for equal quality" encoder chunks "BD-rate" target
+  : >"$farm_folder/deltas"
+  for clip in "${clips[@]}"; do
+    short="$farm_folder/clip.${clip##*.}"
+    ffmpeg -nostdin -v error -i "$clip" -t "$seconds" -map 0:V:0 -c copy -y "$short" || die "cannot read $clip"
+    for encoder in ${REELMILL_BENCH_ENCODERS:-x264 x265 svt-av1}; do
+      curve "$encoder" "$short" "$(basename "$clip" | cut -c 1-24)"
+    done
+  done
+  awk '$2 + 0 == $2 { s[$1] += $2; n[$1]++ } END { for (e in s) printf "  mean of %-18s %12s %12d %+8.2f %%   ≤ +1 %%\n", e, "", n[e], s[e] / n[e] }' \
+    "$farm_folder/deltas"
+}
+
 share() { awk '{ print ($2 + $3) / $1 * 100 }' | median | awk '{ printf "%.1f %%", $1 }'; }
 
 farm_build
@@ -179,3 +265,4 @@ if wanted x265; then
     -x265-params open-gop=0:log-level=error
 fi
 if wanted farm; then farm_bench; fi
+if wanted bdrate; then bdrate_bench; fi

@@ -10,6 +10,14 @@ pub struct Chunk {
     pub number: u32,
     /// Timestamp of its first frame, ticks.
     pub start: i64,
+    /// Why there; nothing for the first, and where nobody kept it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<StartsAt>,
+    /// Where an encoder that remembers begins, ticks: some frames earlier, which it
+    /// encodes and throws away, so that it goes about the first frame as it would in
+    /// the middle of the film.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<i64>,
     /// Timestamp of the next chunk's first frame; `None` for the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<i64>,
@@ -24,6 +32,20 @@ pub struct Chunk {
     pub bytes: Option<ByteRange>,
     /// Predicted work, in a unit that only compares the chunks of one job.
     pub weight: u64,
+}
+
+/// Why a chunk starts where it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartsAt {
+    /// A scene begins there.
+    Scene,
+    /// The encoder would have put a keyframe there by count.
+    Interval,
+    /// The source has a keyframe there.
+    Keyframe,
+    /// So that all encoders end together.
+    Balance,
 }
 
 /// A half-open range of bytes in a source.

@@ -1,8 +1,31 @@
-//! Where to cut a video stream, so that all encoders end together.
+//! Where to cut a video stream, so that all encoders end together and few bits are
+//! lost.
 
-use crate::chunk::{ByteRange, Chunk};
+mod keys;
+mod starts;
+mod work;
+
+pub(crate) use starts::SNAP;
+
+use crate::chunk::{ByteRange, Chunk, StartsAt};
 use crate::packets::{FrameIndex, Keyframe};
 use crate::pts::PtsList;
+use keys::Keys;
+use starts::Bench;
+use work::Work;
+
+/// A film that is to be cut.
+#[derive(Debug, Clone, Copy)]
+pub struct Film<'a> {
+    /// Its frames.
+    pub frames: &'a FrameIndex<'a>,
+    /// Frames that were seen to begin scenes, ticks, ascending.
+    pub scenes: &'a [i64],
+    /// Longest distance of keyframes in the output, frames.
+    pub interval: u32,
+    /// Whether the encoder gives scenes keyframes unasked.
+    pub scene_keys: bool,
+}
 
 /// How long chunks should be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,34 +49,6 @@ const MAX_AUTO_SECONDS: f64 = 60.0;
 /// Most chunks of one job.
 const MAX_CHUNKS: f64 = 20_000.0;
 
-/// How far a cut may move to meet a keyframe, as a share of the chunk length.
-const SNAP: f64 = 0.3;
-
-/// The same, tried in turn where few chunks must balance.
-const SNAPS: [f64; 4] = [SNAP, 0.15, 0.05, 0.0];
-
-/// From so many chunks a slot on, handing out the heaviest first balances them.
-const MANY: f64 = 8.0;
-
-/// What a chunk costs beside its frames, seconds of average film: starting
-/// tools (0.35 CPU seconds measured).
-const START_SECONDS: f64 = 0.5;
-
-/// The same for a cut that is no keyframe of the source: the output gets a
-/// keyframe where the film has no reason for one.
-const OFF_KEY_SECONDS: f64 = 0.5;
-
-/// Decoding a frame of pre-roll, as a share of encoding one.
-const DECODE_SHARE: f64 = 0.07;
-
-/// How far predictions are off, as a share of a chunk: encoders wait so long
-/// for the last one.
-const DOUBT: f64 = 0.1;
-
-/// Frames whose bytes are averaged: several times the distance of two frames
-/// that do not depend on others in between.
-const WINDOW: usize = 24;
-
 /// Keyframes back from the chunk's own to start decoding from: one suffices
 /// for open GOPs; the rest is for containers that seek late.
 const PREROLL_KEYFRAMES: [usize; 4] = [1, 2, 4, 8];
@@ -75,176 +70,22 @@ impl ChunkLength {
     }
 }
 
-/// Cuts `frames` into chunks, at keyframes where one is near. Always at least
-/// one chunk; together they hold every frame once.
+/// Cuts `film` into chunks, at scenes and keyframes where they are near. Always at
+/// least one chunk; together they hold every frame once.
 #[must_use]
-pub fn cut(frames: &FrameIndex<'_>, length: ChunkLength) -> Vec<Chunk> {
-    let work = Work::predict(frames);
-    let starts = starts(frames, &work, length);
-    let all = frames.pts.len();
-    let ends = starts.iter().skip(1).copied().chain([all]);
-    let ranges = starts.iter().copied().zip(ends);
-    let numbered = ranges.enumerate();
-    numbered.map(|(number, range)| chunk(frames, &work, number as u32, range)).collect()
-}
-
-/// Predicted work of encoding: for each frame the root of the source's bytes a
-/// frame around it. Fits what x264 took for parts of a film that differed
-/// twentyfold in bytes (0.5 to 11 KB a frame) within some 10 %.
-struct Work {
-    /// Work of all frames before each frame, and of all.
-    before: Vec<f64>,
-}
-
-impl Work {
-    fn predict(frames: &FrameIndex<'_>) -> Self {
-        let ticks = frames.pts.ticks();
-        let mut bytes = vec![0u64; ticks.len()];
-        for packet in &frames.source.packets {
-            if let Some(at) = packet.pts.and_then(|pts| ticks.binary_search(&pts).ok()) {
-                bytes[at] += u64::from(packet.size);
-            }
-        }
-        let mut before = Vec::with_capacity(ticks.len() + 1);
-        let mut sum = 0.0;
-        before.push(sum);
-        for window in bytes.chunks(WINDOW) {
-            let mean = window.iter().sum::<u64>() as f64 / window.len() as f64;
-            for _ in window {
-                // A frame costs something even when it is a copy of the last.
-                sum += mean.sqrt().max(1.0);
-                before.push(sum);
-            }
-        }
-        Self { before }
+pub fn cut(film: Film<'_>, length: ChunkLength) -> Vec<Chunk> {
+    let frames = film.frames;
+    let (work, keys) = (Work::predict(frames), Keys::of(&film));
+    let starts = Bench { frames, work: &work, keys: &keys }.starts(length);
+    let ends = starts.iter().skip(1).copied().chain([frames.pts.len()]);
+    let mut chunks = Vec::with_capacity(starts.len());
+    let mut before = 0;
+    for (number, range) in starts.iter().copied().zip(ends).enumerate() {
+        let at = (range.0 > 0).then(|| keys.starts_at(before, range.0));
+        before = range.0;
+        chunks.push(chunk(frames, &work, number as u32, range, at));
     }
-
-    fn between(&self, from: usize, to: usize) -> f64 {
-        self.before[to] - self.before[from]
-    }
-
-    fn all(&self) -> f64 {
-        self.before[self.before.len() - 1]
-    }
-
-    /// The frame at which `share` of the work is done.
-    fn frame_at(&self, share: f64) -> usize {
-        let wanted = self.all() * share;
-        self.before.partition_point(|before| *before < wanted)
-    }
-}
-
-/// Index into the frame list of each chunk's first frame.
-fn starts(frames: &FrameIndex<'_>, work: &Work, length: ChunkLength) -> Vec<usize> {
-    let ticks = frames.pts.ticks();
-    let (first, last) = (ticks[0], ticks[ticks.len() - 1]);
-    let base = frames.source.time_base;
-    let seconds = base.seconds(last - first);
-    let count = length.count(seconds);
-    let step = (last - first) as f64 / f64::from(count);
-    match length {
-        ChunkLength::Fixed(seconds) => {
-            let at = |n: u32| first + base.ticks_in(seconds * f64::from(n));
-            snapped(frames, (1..count).map(at), step * SNAP)
-        }
-        ChunkLength::Auto { slots } if f64::from(count) < MANY * f64::from(slots) => {
-            balanced(frames, work, slots, count)
-        }
-        ChunkLength::Auto { .. } => {
-            let at = |n: u32| first + (step * f64::from(n)) as i64;
-            snapped(frames, (1..count).map(at), step * SNAP)
-        }
-    }
-}
-
-/// Each of the ascending `ideals` (ticks) moved to a keyframe within `reach`
-/// ticks; the first frame comes first.
-fn snapped(frames: &FrameIndex<'_>, ideals: impl Iterator<Item = i64>, reach: f64) -> Vec<usize> {
-    let mut starts = vec![0];
-    for ideal in ideals {
-        let at = snap(frames, ideal, reach as i64);
-        if at > starts[starts.len() - 1] && at < frames.pts.len() {
-            starts.push(at);
-        }
-    }
-    starts
-}
-
-/// Of several ways to cut into at most `most` chunks, and fewer by less than one
-/// a slot, the one with which the last of `slots` encoders ends first.
-fn balanced(frames: &FrameIndex<'_>, work: &Work, slots: u32, most: u32) -> Vec<usize> {
-    let ticks = frames.pts.ticks();
-    let (first, last) = (ticks[0], ticks[ticks.len() - 1]);
-    let mut best: (f64, Vec<usize>) = (f64::INFINITY, vec![0]);
-    for count in (most.saturating_sub(slots.max(1) - 1).max(1)..=most).rev() {
-        let length = (last - first) as f64 / f64::from(count);
-        let even = |n: u32| first + (length * f64::from(n)) as i64;
-        let equal =
-            |n: u32| ticks[work.frame_at(f64::from(n) / f64::from(count)).min(ticks.len() - 1)];
-        for share in SNAPS {
-            let reach = length * share;
-            let ways = [
-                snapped(frames, (1..count).map(even), reach),
-                snapped(frames, (1..count).map(equal), reach),
-            ];
-            for starts in ways {
-                let end = last_end(frames, work, &starts, slots);
-                if end < best.0 {
-                    best = (end, starts);
-                }
-            }
-        }
-    }
-    best.1
-}
-
-/// When the last of `slots` encoders ends, heaviest chunk first, in units of
-/// work; infinite when a chunk is much shorter than chunks should be.
-fn last_end(frames: &FrameIndex<'_>, work: &Work, starts: &[usize], slots: u32) -> f64 {
-    let ticks = frames.pts.ticks();
-    let base = frames.source.time_base;
-    let film = base.seconds(ticks[ticks.len() - 1] - ticks[0]);
-    let second = work.all() / film.max(1e-3);
-    let frame = work.all() / ticks.len() as f64;
-    let mut costs = Vec::with_capacity(starts.len());
-    for (n, &from) in starts.iter().enumerate() {
-        let to = starts.get(n + 1).copied().unwrap_or(ticks.len());
-        let until = if to < ticks.len() { ticks[to] } else { ticks[to - 1] };
-        if starts.len() > 1 && base.seconds(until - ticks[from]) < MIN_AUTO_SECONDS / 2.0 {
-            return f64::INFINITY;
-        }
-        costs.push(work.between(from, to) + second * START_SECONDS);
-        if from > 0 {
-            let own = own_keyframe(frames, ticks[from]);
-            let on_key = frames.keyframes[own].pts == ticks[from];
-            let back = frames.keyframes[own.saturating_sub(1)].pts;
-            let preroll = from - ticks.partition_point(|&pts| pts < back);
-            costs[n] += preroll as f64 * frame * DECODE_SHARE;
-            costs[n] += if on_key { 0.0 } else { second * OFF_KEY_SECONDS };
-        }
-    }
-    costs.sort_unstable_by(|a, b| b.total_cmp(a));
-    let doubt = costs.first().map_or(0.0, |heaviest| heaviest * DOUBT);
-    let mut ends = vec![0.0f64; slots.max(1) as usize];
-    for cost in costs {
-        if let Some(next) = ends.iter_mut().min_by(|a, b| a.total_cmp(b)) {
-            *next += cost;
-        }
-    }
-    ends.into_iter().fold(0.0, f64::max) + doubt
-}
-
-/// The frame nearest to `ideal` that is a keyframe within `reach` ticks, else
-/// the first frame from `ideal` on.
-fn snap(frames: &FrameIndex<'_>, ideal: i64, reach: i64) -> usize {
-    let ticks = frames.pts.ticks();
-    let from = frames.keyframes.partition_point(|key| key.pts < ideal - reach);
-    frames.keyframes[from..]
-        .iter()
-        .take_while(|key| key.pts <= ideal + reach)
-        .filter_map(|key| ticks.binary_search(&key.pts).ok())
-        .min_by_key(|&at| ticks[at].abs_diff(ideal))
-        .unwrap_or_else(|| ticks.partition_point(|&pts| pts < ideal))
+    chunks
 }
 
 /// Number of the last keyframe at or before `start`.
@@ -252,7 +93,13 @@ fn own_keyframe(frames: &FrameIndex<'_>, start: i64) -> usize {
     frames.keyframes.partition_point(|key| key.pts <= start).saturating_sub(1)
 }
 
-fn chunk(frames: &FrameIndex<'_>, work: &Work, number: u32, (from, to): (usize, usize)) -> Chunk {
+fn chunk(
+    frames: &FrameIndex<'_>,
+    work: &Work,
+    number: u32,
+    (from, to): (usize, usize),
+    starts_at: Option<StartsAt>,
+) -> Chunk {
     let ticks = frames.pts.ticks();
     let start = ticks[from];
     let end = ticks.get(to).copied();
@@ -262,12 +109,28 @@ fn chunk(frames: &FrameIndex<'_>, work: &Work, number: u32, (from, to): (usize, 
     Chunk {
         number,
         start,
+        starts_at,
+        warm_up: warm_up(ticks, from, first),
         end,
         prerolls,
         pts: PtsList::new(ticks[from..to].to_vec()).unwrap_or_default(),
         bytes: byte_range(frames, first, end),
         weight: work.between(from, to).round() as u64,
     }
+}
+
+/// Frames that are encoded before a chunk's own: x264 and x265 choose the quality of
+/// keyframes by that of the frames before them, and without any, three steps too low
+/// for quiet pictures, of which all that follow are made. Of eight, three are whole
+/// pictures, which is all that counts.
+const WARM_UP: usize = 8;
+
+/// Where to warm up for a chunk that starts at frame `from`: not before the keyframe
+/// that is decoded first, for what lies before that is not whole.
+fn warm_up(ticks: &[i64], from: usize, preroll: Option<i64>) -> Option<i64> {
+    let decoded = preroll.map_or(0, |key| ticks.partition_point(|&pts| pts < key));
+    let begin = from.saturating_sub(WARM_UP).max(decoded);
+    (begin < from).then(|| ticks[begin])
 }
 
 fn prerolls(keyframes: &[Keyframe], own: usize) -> Vec<i64> {
@@ -314,16 +177,23 @@ mod tests {
     use crate::packets::tests::stream;
     use proptest::prelude::*;
 
+    fn film<'a>(frames: &'a FrameIndex<'a>, scenes: &'a [i64]) -> Film<'a> {
+        Film { frames, scenes, interval: 250, scene_keys: true }
+    }
+
     proptest! {
         #[test]
         fn chunks_hold_every_frame_once_in_order(
             frames in 20i64..3000, gop in 2i64..400, seconds in 0.2f64..30.0,
-            slots in 1u32..20, fixed in any::<bool>(),
+            slots in 1u32..20, fixed in any::<bool>(), interval in 1u32..400,
+            mut scenes in prop::collection::vec(-5i64..3010, 0..40), scene_keys in any::<bool>(),
         ) {
+            scenes.sort_unstable();
             let index = stream(frames, gop.min(frames / 2));
             let frames = index.frames("mov").unwrap();
             let length = if fixed { ChunkLength::Fixed(seconds) } else { ChunkLength::Auto { slots } };
-            let chunks = cut(&frames, length);
+            let film = Film { frames: &frames, scenes: &scenes, interval, scene_keys };
+            let chunks = cut(film, length);
             let joined: Vec<i64> =
                 chunks.iter().flat_map(|c| c.pts.ticks().iter().copied()).collect();
             prop_assert_eq!(&joined, frames.pts.ticks());
@@ -342,7 +212,7 @@ mod tests {
         let index = stream(500, 60);
         let frames = index.frames("mov").unwrap();
         let starts: Vec<i64> =
-            cut(&frames, ChunkLength::Fixed(5.0)).iter().map(|c| c.start).collect();
+            cut(film(&frames, &[]), ChunkLength::Fixed(5.0)).iter().map(|c| c.start).collect();
         assert_eq!(starts, [0, 120, 240, 360]);
     }
 
@@ -350,7 +220,7 @@ mod tests {
     fn without_a_near_keyframe_any_frame_starts_a_chunk() {
         let index = stream(500, 400);
         let frames = index.frames("mov").unwrap();
-        let chunks = cut(&frames, ChunkLength::Fixed(2.0));
+        let chunks = cut(film(&frames, &[]), ChunkLength::Fixed(2.0));
         assert_eq!(chunks[1].start, 50);
         assert!(chunks[1].prerolls.is_empty(), "the keyframe before is the very first");
     }
@@ -385,24 +255,12 @@ mod tests {
         }
         let frames = index.frames("mov").unwrap();
         for slots in [2u32, 3] {
-            let chunks = cut(&frames, ChunkLength::Auto { slots });
+            let chunks = cut(film(&frames, &[]), ChunkLength::Auto { slots });
             let shares = shares(&chunks, slots as usize);
             let fair = 1.0 / f64::from(slots);
             assert!(shares.iter().all(|share| (share - fair).abs() < 0.05), "{shares:?}");
             let shortest = chunks.iter().map(|chunk| chunk.pts.len()).min().unwrap();
             assert!(shortest >= 125, "{shortest} frames are less than 5 s");
         }
-    }
-
-    #[test]
-    fn work_grows_with_the_root_of_the_bytes() {
-        let mut index = stream(480, 60);
-        for packet in &mut index.packets {
-            packet.size = if packet.pts.is_some_and(|pts| pts >= 240) { 4000 } else { 1000 };
-        }
-        let frames = index.frames("mov").unwrap();
-        let work = Work::predict(&frames);
-        let ratio = work.between(240, 480) / work.between(0, 240);
-        assert!((1.9..2.1).contains(&ratio), "{ratio}");
     }
 }

@@ -217,6 +217,18 @@ impl VideoEncoder {
         }
     }
 
+    /// Whether what it makes of a keyframe depends on the frames before.
+    #[must_use]
+    pub fn remembers(self) -> bool {
+        matches!(self, Self::X264 | Self::X265)
+    }
+
+    /// Whether it begins scenes with keyframes unasked.
+    #[must_use]
+    pub fn keys_scenes(self) -> bool {
+        matches!(self, Self::X264 | Self::X265)
+    }
+
     /// Whether it can mark interlaced frames as such.
     #[must_use]
     pub fn keeps_interlacing(self) -> bool {

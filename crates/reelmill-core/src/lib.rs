@@ -30,6 +30,7 @@ pub mod preset;
 pub mod pts;
 pub mod retry;
 pub mod room;
+pub mod scene;
 pub mod schedule;
 pub mod score;
 pub mod settle;

@@ -2,24 +2,26 @@
 
 mod estimate;
 mod picture;
+mod pieces;
 mod sound;
 
 pub use estimate::{copied, rough, usual_speed};
 
 use crate::chunk::{ByteRange, Chunk};
 use crate::container::{Container, OutputKind};
-use crate::cut::{ChunkLength, MIN_AUTO_SECONDS, cut};
 use crate::dolby::{self, DolbyKept, MetadataOnly};
 use crate::error::Failure;
 use crate::hdr::{self, Keep};
 use crate::media::{MediaInfo, Stream};
 use crate::packets::{PacketIndex, Uncuttable};
 use crate::preset::{ImagePreset, Preset};
+use crate::scene::Scenes;
 use crate::time::TimeBase;
 use crate::tracks::{Dropped, TrackAction, TrackPlan, Tracks};
 use estimate::estimate;
 use picture::video_encode;
 pub use picture::{ToneMapping, VideoEncode};
+use pieces::{choose_cut, threads};
 use serde::{Deserialize, Serialize};
 
 /// Version of the stored form of [`Plan`].
@@ -179,12 +181,26 @@ pub struct PlanLimits {
 }
 
 /// Makes the plan for converting the source of `facts` with `preset` into
-/// `container`.
+/// `container`, where nobody looked for its scenes.
 ///
 /// # Errors
 /// When the source has no picture, or its facts contradict the request.
 pub fn plan(
     facts: SourceFacts<'_>,
+    preset: &Preset,
+    container: Container,
+    limits: PlanLimits,
+) -> Result<Plan, Failure> {
+    plan_at_scenes(facts, &Scenes::default(), preset, container, limits)
+}
+
+/// The same with what is known of its `scenes`.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_at_scenes(
+    facts: SourceFacts<'_>,
+    scenes: &Scenes,
     preset: &Preset,
     container: Container,
     limits: PlanLimits,
@@ -211,7 +227,8 @@ pub fn plan(
     if encode.tonemap.is_none() {
         encode.hdr = hdr::decide(info, wanted, container, picture, &mut tracks.notes)?;
     }
-    let cut = choose_cut(media, index, limits);
+    let cut = choose_cut(media, index, (&encode, &scenes.starts), limits);
+    tracks.notes.extend(scenes.note.clone());
     encode.threads = threads(&cut, limits);
     let time_base = stream.time_base.ok_or_else(|| no_time_base(stream))?;
     let estimate = estimate(media, info, &encode, &cut, limits);
@@ -312,45 +329,6 @@ fn no_time_base(stream: &Stream) -> Failure {
     Failure::input(format!("video stream {} has no time base", stream.index))
 }
 
-fn choose_cut(
-    media: &MediaInfo,
-    index: Result<&PacketIndex, Uncuttable>,
-    limits: PlanLimits,
-) -> Cut {
-    let declared = media.video().and_then(|(stream, _)| stream.duration).or(media.duration);
-    let whole = |reason| Cut::Whole { reason, declared };
-    let index = match index {
-        Ok(index) => index,
-        Err(reason) => return whole(WholeReason::Unsafe(reason)),
-    };
-    let frames = match index.frames(&media.format) {
-        Ok(frames) => frames,
-        Err(reason) => return whole(WholeReason::Unsafe(reason)),
-    };
-    let ticks = frames.pts.ticks();
-    let seconds = index.time_base.seconds(ticks[ticks.len() - 1] - ticks[0]);
-    let length = match limits.chunk_seconds {
-        Some(seconds) => ChunkLength::Fixed(seconds),
-        None if limits.slots < 2 => return whole(WholeReason::OneSlot),
-        None if limits.queued >= limits.slots => return whole(WholeReason::Busy),
-        None if seconds < 2.0 * MIN_AUTO_SECONDS => return whole(WholeReason::Short),
-        None => ChunkLength::Auto { slots: limits.slots },
-    };
-    let chunks = cut(&frames, length);
-    if chunks.len() < 2 {
-        return whole(WholeReason::Short);
-    }
-    Cut::Chunks { chunks }
-}
-
-/// A whole file may use the machine unless others wait for it too.
-fn threads(cut: &Cut, limits: PlanLimits) -> u32 {
-    match cut {
-        Cut::Whole { reason: WholeReason::Busy, .. } | Cut::Chunks { .. } => limits.threads,
-        Cut::Whole { .. } | Cut::Metadata { .. } | Cut::Absent | Cut::Still { .. } => 0,
-    }
-}
-
 impl Plan {
     /// The chunks; empty when the video is encoded whole.
     #[must_use]
@@ -396,6 +374,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chunk::StartsAt;
     use crate::media::{StreamKind, VideoInfo};
     use crate::packets::tests::stream;
     use crate::preset::Presets;
@@ -468,6 +447,24 @@ mod tests {
         assert!(whole.whole_reason().unwrap().to_string().contains("cut off"));
         let short = make(&film(8.0, picture()), Ok(&stream(200, 50)), &[], limits(2)).unwrap();
         assert_eq!(short.whole_reason(), Some(&WholeReason::Short));
+    }
+
+    #[test]
+    fn chunks_start_at_scenes_that_were_found() {
+        let (media, index) = (film(120.0, picture()), stream(3000, 50));
+        let preset = Presets::built_in().unwrap().get("h264", &[]).unwrap();
+        let facts = SourceFacts { media: &media, index: Ok(&index), skeleton: vec![] };
+        let starts: Vec<i64> = (1..30).map(|n| n * 103).collect();
+        let note = Some("only some".to_owned());
+        let scenes = Scenes { starts: starts.clone(), note };
+        let plan = plan_at_scenes(facts, &scenes, &preset, preset.format, limits(2)).unwrap();
+        assert!(plan.chunks().len() > 9);
+        for chunk in &plan.chunks()[1..] {
+            assert_eq!(chunk.starts_at, Some(StartsAt::Scene));
+            assert!(starts.contains(&chunk.start), "{}", chunk.start);
+        }
+        assert_eq!(plan.chunks()[0].starts_at, None);
+        assert!(plan.notes.contains(&"only some".to_owned()));
     }
 
     #[test]

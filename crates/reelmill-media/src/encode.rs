@@ -119,7 +119,7 @@ async fn encode_frames(
 ) -> Result<(EncodedFile, Option<i64>), Failure> {
     let mut differences = Vec::new();
     for preroll in attempts(chunk, job.source.partial) {
-        let args = args::chunk(job.args(), (chunk.start, chunk.end), preroll, out);
+        let args = args::chunk(job.args(), chunk, preroll, out);
         match attempt(tools, job, chunk, (args, out), on_progress, cancel).await? {
             Ok(file) if job.encode.hdr.per_frame() => {
                 let range = Range { from: preroll, until: chunk.end };
@@ -168,7 +168,10 @@ async fn attempt(
 ) -> Result<Result<EncodedFile, String>, Failure> {
     remove(out).await?;
     let command = tools.ffmpeg(args);
-    match run(command, on_progress, cancel).await {
+    // Frames to warm up are none that anybody waits for.
+    let all = chunk.pts.len() as u64;
+    let told = |now: Progress| on_progress(Progress { frames: now.frames.min(all), ..now });
+    match run(command, &told, cancel).await {
         Ok(output) => refuse_read_error(&output)?,
         Err(failure) if failure.class == FailureClass::Input => return Ok(Err(failure.message)),
         Err(failure) => return Err(failure),
@@ -222,7 +225,7 @@ async fn metadata(
 }
 
 impl<'a> VideoJob<'a> {
-    fn args(&self) -> VideoArgs<'a> {
+    pub(crate) fn args(&self) -> VideoArgs<'a> {
         VideoArgs {
             path: self.source.path,
             codec: self.source.codec,

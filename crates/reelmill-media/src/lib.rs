@@ -24,6 +24,7 @@ pub mod probe;
 pub mod process;
 pub mod progress;
 pub mod sandbox;
+pub mod scene;
 pub mod sound;
 pub mod still;
 pub mod stitch;

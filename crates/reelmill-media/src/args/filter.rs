@@ -104,9 +104,20 @@ pub(super) fn cut(
     (start, end): (i64, Option<i64>),
     deinterlace: bool,
 ) -> String {
+    stretch(stream, base, (start, end), start, deinterlace)
+}
+
+/// The same, shifted so that `origin` is 0.
+pub(super) fn stretch(
+    stream: u32,
+    base: TimeBase,
+    (start, end): (i64, Option<i64>),
+    origin: i64,
+    deinterlace: bool,
+) -> String {
     let end = end.map(|end| format!(":end_pts={end}")).unwrap_or_default();
     let fields = if deinterlace { format!(",{DEINTERLACE},settb={base}") } else { String::new() };
-    format!("[0:{stream}]settb={base}{fields},trim=start_pts={start}{end},setpts=PTS-({start})")
+    format!("[0:{stream}]settb={base}{fields},trim=start_pts={start}{end},setpts=PTS-({origin})")
 }
 
 /// All frames of `stream`, at their times.

@@ -180,9 +180,10 @@ proptest! {
         };
         let usual = encode_of(encode.encoder);
         let plain = VideoArgs { path: Path::new("/in/film"), encode: &usual, ..video };
-        let range = (i64::from(start), Some(i64::from(start) + 500));
-        let args = chunk(video, range, Some(i64::from(start)), &out);
-        let meant = read(chunk(plain, range, Some(0), Path::new("/in/out")).as_slice());
+        let start = i64::from(start);
+        let piece = super::tests::piece((start, Some(start + 500)), Some(start - 100));
+        let args = chunk(video, &piece, Some(start), &out);
+        let meant = read(chunk(plain, &piece, Some(0), Path::new("/in/out")).as_slice());
         let found = read(args.as_slice());
         prop_assert_eq!(&found.inputs, &[url(&source)]);
         prop_assert_eq!(&found.outputs, &[url(&out)]);

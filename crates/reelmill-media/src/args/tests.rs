@@ -3,12 +3,14 @@
 use super::*;
 use crate::fixture;
 use crate::process::ToolCommand;
+use reelmill_core::chunk::Chunk;
 use reelmill_core::container::Container;
 use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::hdr::HdrKept;
 use reelmill_core::media::{AudioInfo, Colour, FieldOrder};
 use reelmill_core::plan::VideoEncode;
 use reelmill_core::preset::AudioCodec;
+use reelmill_core::pts::PtsList;
 use reelmill_core::time::TimeBase;
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +49,21 @@ fn video(encode: &VideoEncode) -> VideoArgs<'_> {
     }
 }
 
+/// A chunk of the frames `[start, end)`, ticks, that is warmed up for from `warm_up` on.
+pub(super) fn piece((start, end): (i64, Option<i64>), warm_up: Option<i64>) -> Chunk {
+    Chunk {
+        number: 1,
+        start,
+        starts_at: None,
+        warm_up,
+        end,
+        prerolls: Vec::new(),
+        pts: PtsList::default(),
+        bytes: None,
+        weight: 1,
+    }
+}
+
 /// One argument a line, without the guard that every source gets.
 fn lines(args: &Args) -> String {
     let lines: Vec<String> =
@@ -58,8 +75,8 @@ fn lines(args: &Args) -> String {
 fn a_chunk_of_each_encoder() {
     for encoder in VideoEncoder::ALL {
         let encode = encode(encoder);
-        let args =
-            chunk(video(&encode), (42_000, Some(52_000)), Some(32_033), Path::new("/tmp/c.nut"));
+        let piece = piece((42_000, Some(52_000)), Some(41_680));
+        let args = chunk(video(&encode), &piece, Some(32_033), Path::new("/tmp/c.nut"));
         insta::assert_snapshot!(format!("chunk_{encoder}"), lines(&args));
     }
 }
@@ -78,7 +95,7 @@ fn the_last_chunk_of_an_interlaced_film_scaled_and_described() {
         primaries: Some("no such".into()),
         chroma_location: Some("left".into()),
     };
-    let args = chunk(video(&encode), (-5, None), None, Path::new("/tmp/c.nut"));
+    let args = chunk(video(&encode), &piece((-5, None), None), None, Path::new("/tmp/c.nut"));
     insta::assert_snapshot!(lines(&args));
 }
 

@@ -1,6 +1,8 @@
 //! Commands that encode video.
 
-use super::{Args, encoder, micros, picture_chain, quiet, source_input};
+use super::{Args, encoder as encoder_args, micros, picture_chain, quiet, source_input};
+use reelmill_core::chunk::Chunk;
+use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::plan::VideoEncode;
 use reelmill_core::time::TimeBase;
 use std::path::Path;
@@ -22,21 +24,29 @@ pub struct VideoArgs<'a> {
     pub encode: &'a VideoEncode,
 }
 
-/// Encodes frames `[start, end)` (ticks) into the NUT file `out`, with times
-/// relative to `start`. Decoding starts at the keyframe `preroll` (ticks), or
-/// at the beginning.
+/// Encodes the frames of `chunk` into the NUT file `out`, with times relative to its
+/// start. Decoding starts at the keyframe `preroll` (ticks), or at the beginning. An
+/// encoder that remembers is given frames to warm up, which have times before 0, and
+/// whose packets are dropped; all that follows depends on none of them.
 #[must_use]
-pub fn chunk(
-    video: VideoArgs<'_>,
-    (start, end): (i64, Option<i64>),
-    preroll: Option<i64>,
-    out: &Path,
-) -> Args {
-    let cut =
-        super::filter::cut(video.stream, video.time_base, (start, end), video.encode.deinterlace);
+pub fn chunk(video: VideoArgs<'_>, chunk: &Chunk, preroll: Option<i64>, out: &Path) -> Args {
+    let encoder = video.encode.encoder;
+    let warm_up = chunk.warm_up.filter(|_| encoder.remembers());
+    let range = (warm_up.unwrap_or(chunk.start), chunk.end);
+    let fields = video.encode.deinterlace;
+    let cut = super::filter::stretch(video.stream, video.time_base, range, chunk.start, fields);
     let graph = format!("{cut}{}[e]", picture_chain(video.encode, video.pixel_format));
-    writer(reader(video, preroll).option("-filter_complex", graph), video, out)
+    let args = reader(video, preroll).option("-filter_complex", graph);
+    let args = match (warm_up, encoder) {
+        (None, _) => args,
+        (Some(_), VideoEncoder::X265) => args.words(DROP_WARM_UP).words("-forced-idr 1"),
+        (Some(_), _) => args.words(DROP_WARM_UP),
+    };
+    writer(args, video, out)
 }
+
+/// Makes a keyframe at 0, and drops the packets of frames before.
+const DROP_WARM_UP: &str = "-force_key_frames 0 -bsf:v noise=amount=0:drop=lt(pts\\,0)";
 
 /// Encodes all frames into the NUT file `out`, with times relative to `origin`
 /// (ticks). The times of the decoded frames go to the file named `seen` (plain
@@ -95,7 +105,7 @@ fn ceil_micros(base: TimeBase, ticks: i64) -> i64 {
 pub(super) fn writer(args: Args, video: VideoArgs<'_>, out: &Path) -> Args {
     args.words("-progress pipe:1 -map [e] -an -sn -dn -map_chapters -1 -map_metadata -1 -fps_mode passthrough")
         .option("-enc_time_base", video.time_base.to_string())
-        .join(encoder(video.encode, video.pixel_format))
+        .join(encoder_args(video.encode, video.pixel_format))
         .words("-avoid_negative_ts disabled -f nut")
         .write(out)
 }

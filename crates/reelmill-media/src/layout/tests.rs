@@ -6,7 +6,7 @@ use crate::packets;
 use crate::probe::probe;
 use proptest::prelude::*;
 use reelmill_core::chunk::{Chunk, slice};
-use reelmill_core::cut::{ChunkLength, cut};
+use reelmill_core::cut::{ChunkLength, Film, cut};
 use std::io::Write as _;
 use tokio_util::sync::CancellationToken;
 
@@ -60,7 +60,8 @@ async fn check(film: &Path) {
     let found = index.frames(&info.format).unwrap();
     let skeleton = skeleton(film, &info.format).unwrap();
     let tb = index.time_base.seconds(1);
-    let chunks = cut(&found, ChunkLength::Fixed(3.0));
+    let whole = Film { frames: &found, scenes: &[], interval: 250, scene_keys: false };
+    let chunks = cut(whole, ChunkLength::Fixed(3.0));
     for chunk in [&chunks[0], &chunks[4], &chunks[chunks.len() - 1]] {
         let ranges = slice(&skeleton, chunk.bytes, info.size);
         assert!(!ranges.is_empty(), "{film:?}: no slice of {} bytes", info.size);

@@ -7,9 +7,10 @@ use super::folder::kind;
 use super::out;
 use crate::exit::{Ending, Exit};
 use crate::farm;
-use crate::worker::{analyse, no_index};
+use crate::worker::{analyse, no_index, plan_film};
+use reelmill_core::chunk::StartsAt;
 use reelmill_core::hdr::HdrKept;
-use reelmill_core::plan::{Cut, Plan, PlanLimits, SourceFacts, VideoPlan, plan};
+use reelmill_core::plan::{Cut, Plan, PlanLimits, SourceFacts, VideoPlan};
 use reelmill_core::tracks::TrackAction;
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +31,8 @@ pub(crate) async fn run(args: PlanArgs, common: &Common) -> Result<Exit, Ending>
     };
     let index = index.as_ref().map_err(Clone::clone);
     let facts = SourceFacts { media: &media, index, skeleton };
-    let plan = plan(facts, &preset, preset.format, limits)?;
+    let wanted = (&preset, preset.format);
+    let plan = plan_film(&tools, &args.input, facts, wanted, limits, &cancel).await?;
     if common.json {
         out::json(&plan);
     } else {
@@ -124,14 +126,24 @@ fn tell_cut(plan: &Plan) -> Vec<String> {
             let mut lines = vec![format!("chunks    {} of {frames} frames in all", chunks.len())];
             lines.extend(chunks.iter().map(|chunk| {
                 format!(
-                    "  {:>6}  from {:>10.3} s, {:>6} frames",
+                    "  {:>6}  from {:>10.3} s, {:>6} frames{}",
                     chunk.number,
                     base.seconds(chunk.start),
-                    chunk.pts.len()
+                    chunk.pts.len(),
+                    chunk.starts_at.map_or("", tell_start)
                 )
             }));
             lines
         }
+    }
+}
+
+fn tell_start(starts_at: StartsAt) -> &'static str {
+    match starts_at {
+        StartsAt::Scene => ", at a scene",
+        StartsAt::Interval => ", where a keyframe is due",
+        StartsAt::Keyframe => ", at a keyframe of the source",
+        StartsAt::Balance => ", to balance the work",
     }
 }
 

@@ -1,5 +1,6 @@
 //! Doing one task.
 
+use super::planning::{analyse, plan_film};
 use super::run::{Meter, Worker};
 use crate::files;
 use crate::task_source::{Assignment, FinishOrder, Order, Part, Report};
@@ -10,17 +11,17 @@ use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::job::Request;
 use reelmill_core::media::MediaInfo;
 use reelmill_core::packets::Uncuttable;
-use reelmill_core::plan::{Cut, PlanLimits, SourceFacts, plan};
+use reelmill_core::plan::{Cut, PlanLimits, SourceFacts};
 use reelmill_core::preset::{ImagePreset, Preset};
 use reelmill_core::room::Need;
 use reelmill_core::task::{Encoded, Finished, TaskResult, Work};
+use reelmill_media::audio;
 use reelmill_media::encode::{EncodedFile, Source, VideoJob, encode_chunk, encode_video};
 use reelmill_media::hdr::remux::DolbyRemux;
 use reelmill_media::sound::{self, SoundJob};
 use reelmill_media::still::{self, StillJob};
 use reelmill_media::stitch::{Assembly, Parts, stitch};
 use reelmill_media::verify::{expect, verify};
-use reelmill_media::{audio, layout, packets, probe};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -88,7 +89,10 @@ impl Attempt<'_> {
         let (media, index, skeleton) = facts.await?;
         let source =
             SourceFacts { media: &media, index: index.as_ref().map_err(Clone::clone), skeleton };
-        let plan = plan(source, &request.preset, request.container, limits)?;
+        let wanted = (&request.preset, request.container);
+        let tools = &self.worker.tools;
+        let planning = plan_film(tools, &path, source, wanted, limits, self.cancel);
+        let plan = self.ticking(Box::pin(planning)).await?;
         Ok(Report::Analysed { media, plan: Box::new(plan) })
     }
 
@@ -355,7 +359,7 @@ pub(crate) fn no_index(preset: &Preset, container: Container) -> Option<Uncuttab
     (!encoded).then_some(Uncuttable::Empty)
 }
 
-fn source<'a>(path: &'a Path, media: &'a MediaInfo, partial: bool) -> Source<'a> {
+pub(super) fn source<'a>(path: &'a Path, media: &'a MediaInfo, partial: bool) -> Source<'a> {
     let (codec, pixel_format) = media
         .video()
         .map_or(("", ""), |(stream, info)| (stream.codec.as_str(), info.pixel_format.as_str()));
@@ -369,32 +373,4 @@ fn refused(verdict: &Verdict) -> Failure {
 
 fn no_picture() -> EncodedFile {
     EncodedFile { frames: 0, extradata: String::new(), pts: None, score: None }
-}
-
-/// All that is needed to plan: the probe, the packet index (or why there is
-/// none) and the bytes every reader needs.
-///
-/// # Errors
-/// When the source cannot be read or is not media.
-pub(crate) async fn analyse(
-    tools: &reelmill_media::tools::Tools,
-    path: &Path,
-    uncuttable: Option<Uncuttable>,
-    cancel: &CancellationToken,
-) -> Result<
-    (
-        MediaInfo,
-        Result<reelmill_core::packets::PacketIndex, Uncuttable>,
-        Vec<reelmill_core::chunk::ByteRange>,
-    ),
-    Failure,
-> {
-    let media = probe::probe(tools, path, cancel).await?;
-    let index = match (uncuttable, media.video()) {
-        (Some(reason), _) => Err(reason),
-        (None, None) => Err(Uncuttable::Empty),
-        (None, Some((stream, _))) => Ok(packets::index(tools, path, stream.index, cancel).await?),
-    };
-    let skeleton = layout::skeleton(path, &media.format).unwrap_or_default();
-    Ok((media, index, skeleton))
 }

@@ -6,13 +6,15 @@ mod depot_http;
 mod depot_local;
 mod execute;
 mod gauge;
+mod planning;
 mod run;
 mod scratch;
 mod spots;
 
 pub(crate) use depot_http::HttpDepot;
 pub(crate) use depot_local::LocalDepot;
-pub(crate) use execute::{analyse, no_index};
+pub(crate) use execute::no_index;
+pub(crate) use planning::{analyse, plan_film};
 pub(crate) use run::{Slot, Worker};
 pub(crate) use scratch::Scratch;
 pub(crate) use spots::{Spots, no_room};

@@ -32,14 +32,14 @@ ssize_t read(int file, void *to, size_t bytes) {
 }
 "#;
 
-fn script(place: &Place, name: &str, text: &str) -> PathBuf {
+pub(crate) fn script(place: &Place, name: &str, text: &str) -> PathBuf {
     let path = place.path(name);
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path
 }
 
-fn which(name: &str) -> String {
+pub(crate) fn which(name: &str) -> String {
     let found = tool("sh").args(["-c", &format!("command -v {name}")]).output().unwrap();
     String::from_utf8(found.stdout).unwrap().trim().to_owned()
 }

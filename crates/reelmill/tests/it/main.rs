@@ -33,6 +33,7 @@ mod power;
 mod replace;
 mod rooms;
 mod scan;
+mod scenes;
 mod secure;
 mod shared;
 mod sound;

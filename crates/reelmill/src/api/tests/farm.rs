@@ -225,6 +225,8 @@ fn a_plan(chunks: u32) -> Plan {
         Chunk {
             number,
             start,
+            starts_at: None,
+            warm_up: None,
             end: (number + 1 < chunks).then_some(start + 100),
             prerolls: vec![start],
             pts: PtsList::new((start..start + 100).collect()).unwrap(),

@@ -1,0 +1,54 @@
+//! In which pieces a picture is encoded.
+
+use super::{Cut, PlanLimits, VideoEncode, WholeReason};
+use crate::cut::{ChunkLength, Film, MIN_AUTO_SECONDS, cut};
+use crate::media::MediaInfo;
+use crate::packets::{PacketIndex, Uncuttable};
+
+/// In which pieces the picture of `media` is encoded, `scenes` being known to begin
+/// where they do.
+pub(super) fn choose_cut(
+    media: &MediaInfo,
+    index: Result<&PacketIndex, Uncuttable>,
+    (encode, scenes): (&VideoEncode, &[i64]),
+    limits: PlanLimits,
+) -> Cut {
+    let declared = media.video().and_then(|(stream, _)| stream.duration).or(media.duration);
+    let whole = |reason| Cut::Whole { reason, declared };
+    let index = match index {
+        Ok(index) => index,
+        Err(reason) => return whole(WholeReason::Unsafe(reason)),
+    };
+    let frames = match index.frames(&media.format) {
+        Ok(frames) => frames,
+        Err(reason) => return whole(WholeReason::Unsafe(reason)),
+    };
+    let ticks = frames.pts.ticks();
+    let seconds = index.time_base.seconds(ticks[ticks.len() - 1] - ticks[0]);
+    let length = match limits.chunk_seconds {
+        Some(seconds) => ChunkLength::Fixed(seconds),
+        None if limits.slots < 2 => return whole(WholeReason::OneSlot),
+        None if limits.queued >= limits.slots => return whole(WholeReason::Busy),
+        None if seconds < 2.0 * MIN_AUTO_SECONDS => return whole(WholeReason::Short),
+        None => ChunkLength::Auto { slots: limits.slots },
+    };
+    let film = Film {
+        frames: &frames,
+        scenes,
+        interval: encode.keyframe_interval,
+        scene_keys: encode.encoder.keys_scenes(),
+    };
+    let chunks = cut(film, length);
+    if chunks.len() < 2 {
+        return whole(WholeReason::Short);
+    }
+    Cut::Chunks { chunks }
+}
+
+/// A whole file may use the machine unless others wait for it too.
+pub(super) fn threads(cut: &Cut, limits: PlanLimits) -> u32 {
+    match cut {
+        Cut::Whole { reason: WholeReason::Busy, .. } | Cut::Chunks { .. } => limits.threads,
+        Cut::Whole { .. } | Cut::Metadata { .. } | Cut::Absent | Cut::Still { .. } => 0,
+    }
+}
