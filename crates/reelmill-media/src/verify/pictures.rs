@@ -21,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 pub(super) type Thumb = Vec<u8>;
 
 /// Pictures of the source that are decoded singly, at least (if needed) and at
-/// most: each costs a seek and up to two groups of pictures.
-const SINGLE_LEAST: usize = 2;
+/// most: each costs a seek and up to two groups of pictures, which is 1 % of
+/// encoding a minute of 720p.
+const SINGLE_LEAST: usize = 1;
 const SINGLE_MOST: usize = 40;
 
 /// Small pictures with their times, and what the decoder complained about.
@@ -62,18 +63,36 @@ pub(super) async fn of_source(
     samples: &[Sample],
     cancel: &CancellationToken,
 ) -> Result<Wanted, Failure> {
-    let quick = key_pictures(tools, promised, samples, cancel).await?;
-    let mut unknown: Vec<Sample> =
-        samples.iter().filter(|sample| !quick.contains_key(&sample.part)).copied().collect();
-    unknown.sort_by_key(|sample| promised.way_to(*sample));
-    unknown.truncate((promised.counts.len() / 8).clamp(SINGLE_LEAST, SINGLE_MOST));
-    let mut exact = BTreeMap::new();
-    for sample in unknown {
-        if let Some(picture) = single(tools, promised, sample, cancel).await? {
-            exact.insert(sample.part, picture);
-        }
+    let most = (promised.counts.len() / 8).clamp(SINGLE_LEAST, SINGLE_MOST);
+    let nearest = |mut some: Vec<Sample>| {
+        some.sort_by_key(|sample| promised.way_to(*sample));
+        some.truncate(most);
+        some
+    };
+    let inner = samples.iter().filter(|sample| sample.source_packet.is_none()).copied();
+    let (quick, mut exact) = tokio::try_join!(
+        key_pictures(tools, promised, samples, cancel),
+        singles(tools, promised, nearest(inner.collect()), cancel),
+    )?;
+    if quick.is_empty() && exact.is_empty() {
+        exact = singles(tools, promised, nearest(samples.to_vec()), cancel).await?;
     }
     Ok(Wanted { quick, exact })
+}
+
+async fn singles(
+    tools: &Tools,
+    promised: &Promised<'_>,
+    samples: Vec<Sample>,
+    cancel: &CancellationToken,
+) -> Result<BTreeMap<usize, Thumb>, Failure> {
+    let mut pictures = BTreeMap::new();
+    for sample in samples {
+        if let Some(picture) = single(tools, promised, sample, cancel).await? {
+            pictures.insert(sample.part, picture);
+        }
+    }
+    Ok(pictures)
 }
 
 /// Pictures of the source, by part.
