@@ -4,7 +4,7 @@ use super::judge::{decode, same_frames};
 use super::support::{Place, Ran, Running, clip, wait_for};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 /// A running coordinator.
@@ -206,6 +206,48 @@ fn a_draining_worker_gives_back_what_it_has_at_no_cost() {
     assert!(chunks(&job).iter().all(|c| c["failed_attempts"] == 0 && c["lost_workers"] == 0));
     let _other = server.worker(&place, "bert", &[]);
     assert_eq!(server.ended(&place, &id)["state"], "completed");
+}
+
+/// What lies in a server's state beside its rows and finished blobs.
+fn unfinished(place: &Place) -> Vec<PathBuf> {
+    let rows = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("reelmill.db") || path.starts_with(place.path("state/blobs/blobs"))
+    };
+    let mut found = place.files("state");
+    found.retain(|path| !rows(path));
+    found
+}
+
+#[test]
+fn a_server_that_stops_leaves_nothing_half_done_and_one_that_crashed_clears_up() {
+    let place = Place::new();
+    let args = ["--workers", "1", "--drain-seconds", "0"];
+    let mut server = Server::start(&place, &args);
+    let id =
+        server.submit(&place, &clip(60), &["--chunk-seconds", "20", "--set", "speed=veryslow"]);
+    let at_work = |server: &Server| {
+        wait_for("a chunk that is being written", || {
+            let job = server.job(&place, &id);
+            let busy = chunks(&job).iter().any(|c| c["frames_done"].as_u64() > Some(0));
+            (busy && !unfinished(&place).is_empty()).then_some(())
+        });
+    };
+    at_work(&server);
+    server.running.signal("TERM");
+    assert_eq!(server.running.wait(), 0);
+    assert_eq!(unfinished(&place), [PathBuf::new(); 0]);
+
+    let server = Server::start(&place, &args);
+    at_work(&server);
+    let before = unfinished(&place);
+    server.running.kill();
+    assert_eq!(unfinished(&place), before, "nobody could clear up");
+    let server = Server::start(&place, &["--workers", "0"]);
+    assert_eq!(unfinished(&place), [PathBuf::new(); 0]);
+    let job = server.job(&place, &id);
+    assert!(chunks(&job).iter().all(|c| c["failed_attempts"] == 0), "{job}");
+    server.client(&place, &["cancel", &id]).ok();
 }
 
 #[test]

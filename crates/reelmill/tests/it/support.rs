@@ -53,8 +53,13 @@ impl Place {
 
     /// Files below the scratch folder that are more than a worker's place.
     pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
+        self.files("scratch")
+    }
+
+    /// Files anywhere below the folder `below` of the place.
+    pub(crate) fn files(&self, below: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        walk(&self.path("scratch"), &mut found);
+        walk(&self.path(below), &mut found);
         found
     }
 

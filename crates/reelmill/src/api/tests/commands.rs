@@ -1,13 +1,13 @@
 //! The client commands against a real server: their exit codes and what they
 //! leave on disk.
 
-use super::farm::{Farm, Served, noise, until};
+use super::farm::{Farm, Player, Served, noise, until};
 use super::proxy::{Cut, Proxy};
 use crate::api::{Auth, Role, create_key};
 use crate::client::args::{
     CancelArgs, FetchArgs, ListArgs, RetryArgs, StatusArgs, SubmitArgs, WorkersArgs,
 };
-use crate::client::{Common, commands};
+use crate::client::{Common, admin, commands};
 use crate::task_source::TaskSource;
 use clap::{Args, Command, FromArgMatches};
 use std::path::Path;
@@ -97,6 +97,23 @@ async fn a_wrong_key_is_told_apart_and_a_good_one_works() {
     assert_eq!(list(with(Some("rmk_0_0"))).await, 4);
     assert_eq!(list(with(Some("no\nkey"))).await, 2);
     assert_eq!(list(with(Some(&key))).await, 0);
+}
+
+#[tokio::test]
+async fn a_worker_is_limited_and_released_by_its_name() {
+    let farm = Farm::sqlite().await;
+    let server = Served::start(&farm, Auth::Open).await;
+    let here = common(&server.url);
+    let player = Player::new();
+    let source: &dyn TaskSource = farm.coordinator.as_ref();
+    source.join(&player.hello()).await.unwrap();
+    let kept = async || farm.store.worker_get(player.id).await.unwrap().unwrap();
+    assert!(kept().await.key.is_some(), "it is the coordinator's own");
+    assert_eq!(admin::limit(parse(&["player", "1"]), here.clone()).await, 0);
+    assert_eq!(kept().await.limit, Some(1));
+    assert_eq!(admin::release(parse(&["nobody"]), here.clone()).await, 1);
+    assert_eq!(admin::release(parse(&["player"]), here.clone()).await, 0);
+    assert_eq!((kept().await.key, kept().await.limit), (None, Some(1)));
 }
 
 #[tokio::test]
