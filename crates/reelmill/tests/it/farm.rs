@@ -194,7 +194,7 @@ fn a_draining_worker_gives_back_what_it_has_at_no_cost() {
     let mut worker = server.worker(&place, "anna", &["--drain-seconds", "0"]);
     server.workers(&place, 1);
     let id =
-        server.submit(&place, &clip(60), &["--chunk-seconds", "20", "--set", "speed=veryslow"]);
+        server.submit(&place, &clip(20), &["--chunk-seconds", "10", "--set", "speed=veryslow"]);
     wait_for("a leased chunk", || {
         let job = server.job(&place, &id);
         chunks(&job).iter().any(|c| c["state"] == "leased").then_some(())
