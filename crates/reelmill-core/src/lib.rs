@@ -28,6 +28,7 @@ pub mod packets;
 pub mod plan;
 pub mod preset;
 pub mod pts;
+pub mod rate;
 pub mod retry;
 pub mod room;
 pub mod scene;

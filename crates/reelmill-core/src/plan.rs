@@ -3,6 +3,7 @@
 mod estimate;
 mod picture;
 mod pieces;
+mod size;
 mod sound;
 
 pub use estimate::{copied, rough, usual_speed};
@@ -15,6 +16,7 @@ use crate::hdr::{self, Keep};
 use crate::media::{MediaInfo, Stream};
 use crate::packets::{PacketIndex, Uncuttable};
 use crate::preset::{ImagePreset, Preset};
+use crate::rate::Rate;
 use crate::scene::Scenes;
 use crate::time::TimeBase;
 use crate::tracks::{Dropped, TrackAction, TrackPlan, Tracks};
@@ -23,6 +25,7 @@ use picture::video_encode;
 pub use picture::{ToneMapping, VideoEncode};
 use pieces::{choose_cut, threads};
 use serde::{Deserialize, Serialize};
+pub use size::Pieces;
 
 /// Version of the stored form of [`Plan`].
 pub const PLAN_VERSION: u32 = 1;
@@ -78,6 +81,9 @@ pub struct VideoPlan {
     /// How it is encoded; nothing when it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encode: Option<VideoEncode>,
+    /// Which pass it is towards which size, where one is aimed at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// In which pieces.
     pub cut: Cut,
 }
@@ -120,7 +126,7 @@ pub enum Cut {
 
 impl Default for VideoPlan {
     fn default() -> Self {
-        Self { stream: 0, time_base: TimeBase::MICROS, encode: None, cut: Cut::Absent }
+        Self { stream: 0, time_base: TimeBase::MICROS, encode: None, rate: None, cut: Cut::Absent }
     }
 }
 
@@ -231,8 +237,9 @@ pub fn plan_at_scenes(
     tracks.notes.extend(scenes.note.clone());
     encode.threads = threads(&cut, limits);
     let time_base = stream.time_base.ok_or_else(|| no_time_base(stream))?;
-    let estimate = estimate(media, info, &encode, &cut, limits);
-    let video = VideoPlan { stream: stream.index, time_base, encode: Some(encode), cut };
+    let rate = wanted.aim().map(Rate::new);
+    let estimate = estimate(media, info, &encode, &cut, limits).towards(rate.as_ref(), media);
+    let video = VideoPlan { stream: stream.index, time_base, encode: Some(encode), rate, cut };
     Ok(made(media, container, video, tracks, skeleton, estimate))
 }
 
@@ -311,7 +318,7 @@ fn metadata_only(
     tracks.notes = notes;
     let time_base = stream.time_base.ok_or_else(|| no_time_base(stream))?;
     let cut = Cut::Metadata { how, kept };
-    let video = VideoPlan { stream: stream.index, time_base, encode: None, cut };
+    let video = VideoPlan { stream: stream.index, time_base, encode: None, rate: None, cut };
     let estimate = copied(media.size);
     Ok(made(media, container, video, tracks, skeleton, estimate))
 }
@@ -357,17 +364,6 @@ impl Plan {
                 .tracks
                 .iter()
                 .any(|track| matches!(track.action, TrackAction::EncodeAudio { .. }))
-    }
-
-    /// Every frame of the output, ticks; `None` when only decoding can tell.
-    #[must_use]
-    pub fn frames(&self) -> Option<Vec<i64>> {
-        match &self.video.cut {
-            Cut::Chunks { chunks } => {
-                Some(chunks.iter().flat_map(|chunk| chunk.pts.ticks().iter().copied()).collect())
-            }
-            Cut::Whole { .. } | Cut::Metadata { .. } | Cut::Absent | Cut::Still { .. } => None,
-        }
     }
 }
 

@@ -72,6 +72,8 @@ const SHORT_KEYS: &[(&str, &str)] = &[
     ("tonemap", "video.tonemap"),
     ("target_score", "video.target_score"),
     ("target_metric", "video.target_metric"),
+    ("bitrate", "video.bitrate"),
+    ("max_size", "video.max_size"),
 ];
 
 impl Presets {
@@ -280,6 +282,8 @@ impl Preset {
             ("deinterlace", video.deinterlace != Deinterlace::Keep),
             ("tonemap", video.tonemap.is_some()),
             ("target_score", video.target_score.is_some()),
+            ("bitrate", video.bitrate.is_some()),
+            ("max_size", video.max_size.is_some()),
             ("hdr", video.hdr == Keep::Drop),
             ("dolby_vision", video.dolby_vision == DolbyKeep::Drop),
             ("audio.mode", self.audio.mode == AudioMode::Encode),
@@ -430,6 +434,41 @@ mod tests {
         let refused = presets.add(mine, "presets.toml").unwrap_err();
         assert!(refused.message.contains("presets.toml") && refused.message.contains("decimate"));
         assert!(refused.advice.unwrap().contains("FFmpeg"));
+    }
+
+    #[test]
+    fn a_size_is_read_as_people_write_it_and_excludes_other_aims() {
+        let presets = Presets::built_in().unwrap();
+        let get = |name: &str, set: &[&str]| {
+            let set: Vec<String> = set.iter().map(|set| (*set).to_owned()).collect();
+            presets.get(name, &set).map(|preset| preset.video.unwrap().aim())
+        };
+        use crate::rate::Aim::{Bitrate, MaxSize};
+        let bits = Some(Bitrate { bits: 2_500_000 });
+        assert_eq!(get("h264", &["bitrate=2500k"]).unwrap(), bits);
+        assert_eq!(get("hevc", &["bitrate=2500000"]).unwrap(), bits);
+        let bytes = 700 << 20;
+        assert_eq!(get("av1", &["max_size=700MiB"]).unwrap(), Some(MaxSize { bytes }));
+        assert_eq!(get("vp9", &[]).unwrap(), None);
+        let wrong: [(&str, &[&str], &str); 7] = [
+            ("h264", &["bitrate=1M", "max_size=1GB"], "bitrate and max_size exclude each other"),
+            ("h264", &["bitrate=1M", "target_score=0.9"], "target_score and bitrate exclude"),
+            ("h264", &["bitrate=12"], "between 1k and 10G"),
+            ("h264", &["max_size=12"], "between 1kB and 100TB"),
+            ("h264", &["max_size=3 elephants"], "is not an amount"),
+            ("lossless", &["max_size=1MB"], "ffv1 has no rate factor, so no max_size"),
+            ("dv81-remux", &["bitrate=1M"], "nothing is encoded, so 'bitrate'"),
+        ];
+        for (name, set, words) in wrong {
+            let refused = get(name, set).unwrap_err().message;
+            assert!(refused.contains(words), "{set:?}: {refused}");
+        }
+        let mine = "[mine]\ndescription = 'x'\nformat = 'mkv'\n[mine.video]\nencoder = 'x265'\n\
+                    bitrate = '2500k'\n";
+        let mut own = presets.clone();
+        own.add(mine, "presets.toml").unwrap();
+        let shown = own.get("mine", &[]).unwrap().shown().unwrap();
+        assert_eq!(shown["video"]["bitrate"].as_integer(), Some(2_500_000));
     }
 
     #[test]

@@ -157,6 +157,11 @@ pub enum TaskResult {
     Encoded(Encoded),
     /// The output.
     Finished(Finished),
+    /// The pieces are not of the size that was asked for: another pass is made.
+    Missed {
+        /// Bytes of the output that are not pictures; 0 where they do not matter.
+        other: u64,
+    },
 }
 
 /// Encoded media of a chunk, a whole video or the audio.
@@ -179,6 +184,9 @@ pub struct Encoded {
     /// How good it was measured to be, where a score was aimed at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<crate::score::Score>,
+    /// At which rate factor a picture was encoded, and how many bytes that gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coded: Option<crate::rate::Coded>,
 }
 
 /// The output of a job.

@@ -4,6 +4,7 @@ use crate::chunk::{ByteRange, Chunk, slice};
 use crate::encoder::VideoEncoder;
 use crate::id::{JobId, TaskId};
 use crate::plan::{Cut, Plan, VideoEncode};
+use crate::rate::differs;
 use crate::task::{Task, TaskKind, TaskResult};
 use crate::time::{TimeBase, Timestamp};
 use crate::tracks::{TrackAction, TrackPlan};
@@ -154,6 +155,7 @@ impl Plan {
         let work = self.work(number)?;
         let encoded = match (&work, result) {
             (Work::Finish, TaskResult::Finished(_)) => return None,
+            (Work::Finish, TaskResult::Missed { .. }) if self.video.rate.is_some() => return None,
             (Work::EncodeAudio { .. }, TaskResult::Encoded(_)) => return None,
             (Work::EncodeChunk { .. } | Work::EncodeVideo { .. }, TaskResult::Encoded(it)) => it,
             _ => return Some("the worker reported something else than it was asked for".into()),
@@ -161,6 +163,18 @@ impl Plan {
         if pin.is_some_and(|pin| pin != encoded.fingerprint) {
             let other = &encoded.fingerprint;
             return Some(format!("it comes from another build of the encoder ({other})"));
+        }
+        let crf = work.encode().and_then(|encode| encode.crf);
+        if let Some(crf) = crf.filter(|_| self.video.rate.is_some()) {
+            let Some(coded) = encoded.coded else {
+                return Some("it does not say how many bytes its pictures have".into());
+            };
+            if differs(coded.crf, crf) || coded.bytes > encoded.blob.bytes {
+                let (has, bytes) = (coded.crf, coded.bytes);
+                return Some(format!(
+                    "it was made at crf {has}, not {crf}, or has no {bytes} bytes"
+                ));
+            }
         }
         match &work {
             Work::EncodeChunk { chunk, .. } if encoded.frames != chunk.pts.len() as u64 => {
@@ -188,7 +202,11 @@ impl Plan {
                 _ => None,
             };
         }
-        let (stream, time_base, encode) = (video.stream, video.time_base, video.encode.clone()?);
+        let (stream, time_base, mut encode) =
+            (video.stream, video.time_base, video.encode.clone()?);
+        if let Some(crf) = video.rate.as_ref().and_then(|rate| rate.crf(at)) {
+            encode.crf = Some(crf);
+        }
         Some(match &video.cut {
             Cut::Chunks { chunks } => {
                 let chunk = chunks.get(at)?.clone();

@@ -70,6 +70,8 @@ pub struct EncodedFile {
     pub pts: Option<PtsList>,
     /// How good it was measured to be, where a score is aimed at.
     pub score: Option<Score>,
+    /// Bytes of its packets, without the container.
+    pub bytes: u64,
 }
 
 /// Encodes `chunk` into the NUT file `out`, with times relative to the chunk's
@@ -186,6 +188,7 @@ async fn attempt(
         extradata: found.digest,
         pts: None,
         score: None,
+        bytes: found.bytes,
     }))
 }
 
@@ -218,7 +221,7 @@ async fn metadata(
     let after = read_back(tools, out, cancel).await?;
     match (before, after) {
         (Some(before), Some(after)) if before.same_times(&after) => {
-            Ok(EncodedFile { extradata: after.digest, ..file })
+            Ok(EncodedFile { extradata: after.digest, bytes: after.bytes, ..file })
         }
         _ => Err(Failure::transient("the times of the frames changed when metadata was put in")),
     }

@@ -12,6 +12,7 @@ mod conformance;
 pub mod error;
 pub mod library;
 mod memory;
+mod pass;
 mod place;
 pub mod records;
 mod rollup;

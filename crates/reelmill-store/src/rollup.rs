@@ -37,7 +37,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn new(mut job: Job, tasks: Vec<Task>, event: Value, now: Timestamp) -> Self {
+    pub(crate) fn new(mut job: Job, tasks: Vec<Task>, event: Value, now: Timestamp) -> Self {
         job.updated = now;
         Self { job, tasks, notes: vec![Note { task: None, event }] }
     }
@@ -205,8 +205,9 @@ pub(crate) fn reprioritise(job: &Job, priority: u8, now: Timestamp) -> Option<Ou
     Some(Outcome::new(job, Vec::new(), event, now))
 }
 
-/// Lets `event` happen to `task` of `job`. An analysis is only completed by
-/// what brings the plan (`planned`): without one its job could not go on.
+/// Lets `event` happen to `task` of `job`. An analysis, and a finish that found the
+/// size to be missed, are only completed by what brings a plan (`planned`): without
+/// one their job could not go on.
 pub(crate) fn happen(
     job: &Job,
     task: &Task,
@@ -215,7 +216,13 @@ pub(crate) fn happen(
     rules: Rules,
     now: Timestamp,
 ) -> Result<Change, Refused> {
-    let completes = matches!(event, TaskEvent::Complete(..));
+    let brings = match &event {
+        TaskEvent::Complete(_, result) => {
+            let missed = matches!(result, TaskResult::Missed { .. });
+            Some(task.kind == TaskKind::Analyse || missed)
+        }
+        _ => None,
+    };
     let opens = matches!(
         event,
         TaskEvent::Claim(_) | TaskEvent::Rival(_) | TaskEvent::Unblock | TaskEvent::Reopen
@@ -231,7 +238,7 @@ pub(crate) fn happen(
     }
     let rules = Rules { retry: job.patience(rules.retry), ..rules };
     let mut change = transition(task, event, rules, now)?;
-    if completes && planned != (task.kind == TaskKind::Analyse) {
+    if brings.is_some_and(|brings| brings != planned) {
         return Err(Refused::NotNow);
     }
     if change.task.state == TaskState::Waiting && may_run {

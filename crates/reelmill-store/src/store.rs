@@ -160,6 +160,21 @@ pub trait Store: ServiceStore {
         now: Timestamp,
     ) -> Result<Applied, ApplyError>;
 
+    /// The pieces of a job are not of the size that was asked for: its finish is
+    /// done with that result, `plan` is the plan of the next generation and `tasks`
+    /// are its tasks, those among them done that need not be done again.
+    #[expect(clippy::too_many_arguments, reason = "one transaction needs them all")]
+    async fn pass_commit(
+        &self,
+        finish: TaskId,
+        proof: LeaseProof,
+        other: u64,
+        plan: &Plan,
+        tasks: Vec<Task>,
+        rules: Rules,
+        now: Timestamp,
+    ) -> Result<Applied, ApplyError>;
+
     /// Plans a job again: the next generation, from the analysis on, with
     /// `request`; open tasks of the old one are cancelled.
     async fn job_replan(

@@ -11,8 +11,9 @@ use reelmill_core::job::{Request, Source};
 use reelmill_core::lease::LeaseProof;
 use reelmill_core::load::Load;
 use reelmill_core::media::MediaInfo;
-use reelmill_core::plan::{Plan, PlanLimits};
+use reelmill_core::plan::{Pieces, Plan, PlanLimits};
 use reelmill_core::pts::PtsList;
+use reelmill_core::rate::Coded;
 use reelmill_core::schedule::WorkerFacts;
 use reelmill_core::score::{self, Score};
 use reelmill_core::task::{BlobRef, TaskKind, TaskResult, Work};
@@ -140,6 +141,12 @@ impl FinishOrder {
         let pieces: Vec<(u64, Score)> = measured.collect();
         Some(score::check(&target, &pieces, self.video.len()))
     }
+
+    /// The pieces, where each is known for what it is.
+    pub(crate) fn pieces(&self) -> Option<Pieces<'_>> {
+        let made = self.video.iter().map(|part| part.coded).collect::<Option<_>>()?;
+        Some(Pieces { made, pts: self.video.first().and_then(|part| part.pts.as_ref()) })
+    }
 }
 
 /// A finished piece of a job.
@@ -157,6 +164,9 @@ pub(crate) struct Part {
     /// How good it was measured to be.
     #[serde(default)]
     pub(crate) score: Option<Score>,
+    /// At which rate factor it was encoded, and how many bytes of pictures that gave.
+    #[serde(default)]
+    pub(crate) coded: Option<Coded>,
 }
 
 /// A sign of life for one task.

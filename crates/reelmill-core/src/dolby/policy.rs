@@ -86,6 +86,8 @@ fn same_frames(preset: &VideoPreset) -> &VideoPreset {
         tonemap: _,
         target_score: _,
         target_metric: _,
+        bitrate: _,
+        max_size: _,
     } = preset;
     preset
 }

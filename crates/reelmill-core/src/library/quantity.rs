@@ -73,7 +73,7 @@ fn read<'de, D: Deserializer<'de>>(
 ///
 /// # Errors
 /// When it is none.
-pub(super) fn read_amount<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+pub(crate) fn read_amount<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     read(from, amount)
 }
 

@@ -3,6 +3,7 @@
 use super::{Cut, Estimate, PlanLimits, VideoEncode};
 use crate::encoder::VideoEncoder;
 use crate::media::{MediaInfo, VideoInfo};
+use crate::rate::{Aim, Rate};
 
 /// Bytes of a source that are read, written and checked in a second, from our
 /// own runs on a 2-core machine: order of magnitude.
@@ -48,6 +49,28 @@ pub fn rough(
     Estimate { seconds: all / 1e6 / rate / f64::from(slots.max(1)), bytes }
 }
 
+/// Times that a film is encoded for a size, as a rule.
+const USUAL_PASSES: f64 = 2.0;
+
+impl Estimate {
+    /// The same when a size is aimed at.
+    pub(super) fn towards(self, rate: Option<&Rate>, media: &MediaInfo) -> Self {
+        let Some(rate) = rate else { return self };
+        let (seconds, sound) = (self.seconds * USUAL_PASSES, audio_bytes(media));
+        let pictures = |bits: u64| bits as f64 * media.duration.unwrap_or(0.0) / 8.0;
+        match rate.aim {
+            Aim::Bitrate { bits } => Self { seconds, bytes: (pictures(bits) + sound) as u64 },
+            Aim::MaxSize { bytes } if bytes < self.bytes => Self { seconds, bytes },
+            Aim::MaxSize { .. } => self,
+        }
+    }
+}
+
+fn audio_bytes(media: &MediaInfo) -> f64 {
+    let bits: u64 = media.audio().filter_map(|(stream, _)| stream.bit_rate).sum();
+    bits as f64 * media.duration.unwrap_or(0.0) / 8.0
+}
+
 /// The same for a source that is known.
 pub(super) fn estimate(
     media: &MediaInfo,
@@ -64,7 +87,6 @@ pub(super) fn estimate(
         Cut::Chunks { chunks } => (chunks.len() as u32).min(limits.slots),
         Cut::Whole { .. } | Cut::Metadata { .. } | Cut::Absent | Cut::Still { .. } => 1,
     };
-    let audio_bits: u64 = media.audio().filter_map(|(stream, _)| stream.bit_rate).sum();
-    let bytes = (all * bits + audio_bits as f64 * duration) / 8.0;
+    let bytes = all * bits / 8.0 + audio_bytes(media);
     Estimate { seconds: all / 1e6 / rate / f64::from(parallel.max(1)), bytes: bytes as u64 }
 }

@@ -2,6 +2,8 @@
 
 use crate::encoder::VideoEncoder;
 use crate::hdr::{DolbyKeep, Keep};
+use crate::library::quantity::read_amount;
+use crate::rate::Aim;
 use crate::score::{Metric, Target};
 use crate::window::Window;
 use serde::{Deserialize, Serialize};
@@ -62,6 +64,13 @@ pub struct VideoPreset {
     /// By which measure.
     #[serde(default, skip_serializing_if = "is_usual")]
     pub target_metric: Metric,
+    /// Bits a second of picture that the film has on average; `crf` is where the
+    /// search begins.
+    #[serde(default, deserialize_with = "read_amount", skip_serializing_if = "Option::is_none")]
+    pub bitrate: Option<u64>,
+    /// Bytes that the output has at most, all counted; with fewer at `crf` it stays so.
+    #[serde(default, deserialize_with = "read_amount", skip_serializing_if = "Option::is_none")]
+    pub max_size: Option<u64>,
 }
 
 /// What becomes of an interlaced picture.
@@ -104,6 +113,12 @@ impl Tonemap {
     }
 }
 
+/// Bits a second that can be asked for.
+const BITRATES: std::ops::RangeInclusive<u64> = 1_000..=10_000_000_000;
+
+/// Bytes that an output can be limited to.
+const SIZES: std::ops::RangeInclusive<u64> = 1_000..=100_000_000_000_000;
+
 fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -120,8 +135,40 @@ impl VideoPreset {
         Some(Target { metric: self.target_metric, score })
     }
 
+    /// The size that is aimed at, if one is.
+    #[must_use]
+    pub fn aim(&self) -> Option<Aim> {
+        let bitrate = self.bitrate.map(|bits| Aim::Bitrate { bits });
+        bitrate.or(self.max_size.map(|bytes| Aim::MaxSize { bytes }))
+    }
+
+    /// Whether what is said of the output's size makes sense.
+    fn check_size(&self) -> Result<(), String> {
+        let said = [
+            ("target_score", self.target_score.is_some()),
+            ("bitrate", self.bitrate.is_some()),
+            ("max_size", self.max_size.is_some()),
+        ];
+        let said: Vec<&str> = said.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
+        if let [one, other, ..] = said[..] {
+            return Err(format!("{one} and {other} exclude each other"));
+        }
+        if let (Some(aim), None) = (self.aim(), self.encoder.crf_range()) {
+            let name = if matches!(aim, Aim::Bitrate { .. }) { "bitrate" } else { "max_size" };
+            return Err(format!("{} has no rate factor, so no {name} can be set", self.encoder));
+        }
+        if self.bitrate.is_some_and(|bits| !BITRATES.contains(&bits)) {
+            return Err("bitrate must lie between 1k and 10G bits a second".into());
+        }
+        if self.max_size.is_some_and(|bytes| !SIZES.contains(&bytes)) {
+            return Err("max_size must lie between 1kB and 100TB".into());
+        }
+        Ok(())
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
         let encoder = self.encoder;
+        self.check_size()?;
         if let Some(crf) = self.crf {
             let Some((low, high, _)) = encoder.crf_range() else {
                 return Err(format!("{encoder} has no crf"));

@@ -83,6 +83,7 @@ mod tests {
             pts: pts.to_vec(),
             starts_with_keyframe: true,
             digest: String::new(),
+            bytes: 0,
         }
     }
 

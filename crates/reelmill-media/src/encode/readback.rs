@@ -19,6 +19,8 @@ pub(super) struct Encoded {
     pub starts_with_keyframe: bool,
     /// Digest of the parameter sets.
     pub digest: String,
+    /// Bytes of its packets, without the container.
+    pub bytes: u64,
 }
 
 impl Encoded {
@@ -62,5 +64,6 @@ pub(super) async fn read_back(
     };
     let starts_with_keyframe = stream.packets.first().is_some_and(|packet| packet.key);
     let digest = stream.digest.clone();
-    Ok(Some(Encoded { time_base, pts, starts_with_keyframe, digest }))
+    let bytes = stream.packets.iter().map(|packet| u64::from(packet.size)).sum();
+    Ok(Some(Encoded { time_base, pts, starts_with_keyframe, digest, bytes }))
 }

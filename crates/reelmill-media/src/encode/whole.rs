@@ -83,8 +83,8 @@ async fn encode_all(
 }
 
 fn file(found: Encoded, times: Vec<i64>) -> EncodedFile {
-    let (frames, extradata) = (times.len() as u64, found.digest);
-    EncodedFile { frames, extradata, pts: PtsList::new(times), score: None }
+    let (frames, extradata, bytes) = (times.len() as u64, found.digest, found.bytes);
+    EncodedFile { frames, extradata, pts: PtsList::new(times), score: None, bytes }
 }
 
 /// Encodes; the times at which the frames were decoded, in decoding order.

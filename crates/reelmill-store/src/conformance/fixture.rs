@@ -165,6 +165,7 @@ pub(crate) fn result(kind: TaskKind) -> TaskResult {
             fingerprint: "x264-164".into(),
             score: None,
             pts: None,
+            coded: None,
         }),
     }
 }

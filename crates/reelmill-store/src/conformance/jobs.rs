@@ -4,9 +4,11 @@ use super::fixture::*;
 use crate::{ApplyError, BlobRecord, BlobRole, NewJob, Store, StoreError, Submitted};
 use reelmill_core::error::Failure;
 use reelmill_core::id::TaskId;
-use reelmill_core::job::{JobState, Source};
+use reelmill_core::job::{JobState, Source, Step};
+use reelmill_core::lease::LeaseProof;
 use reelmill_core::packets::Uncuttable;
-use reelmill_core::task::{Refused, TaskEvent, TaskKind, TaskState};
+use reelmill_core::rate::{Aim, Rate};
+use reelmill_core::task::{Refused, TaskEvent, TaskKind, TaskResult, TaskState};
 
 fn keyed(number: u128, owner: Option<&str>, key: &str) -> NewJob {
     let job = reelmill_core::job::Job { owner: owner.map(str::to_owned), ..job(number) };
@@ -187,6 +189,55 @@ pub(super) async fn planning_again_starts_a_generation(store: &dyn Store) {
     assert!(store.plan_get(job_id(1), 0).await.unwrap().is_some(), "the old plan is kept");
     assert_eq!(store.plan_get(job_id(1), 1).await.unwrap(), Some(a_plan()));
     assert_eq!(store.plan_get(job_id(1), 2).await.unwrap(), None);
+}
+
+pub(super) async fn another_pass_keeps_what_it_can_and_refuses_the_last_ones_words(
+    store: &dyn Store,
+) {
+    submit(store, 1).await;
+    analyse(store, 1, 2, at(10)).await;
+    store.job_pin(job_id(1), 0, "x264-164").await.unwrap();
+    let late = claim(store, task_id(1, 1), 1, at(11)).await;
+    complete(store, task_id(1, 1), late, at(11)).await;
+    for number in [2, 3] {
+        work(store, task_id(1, number), 1, at(11)).await;
+    }
+    let finish = claim(store, task_id(1, 4), 1, at(12)).await;
+    let missed = TaskResult::Missed { other: 7 };
+    let alone = apply(store, task_id(1, 4), TaskEvent::Complete(finish, missed.clone()), at(12));
+    assert_eq!(alone.await.unwrap_err(), ApplyError::Refused(Refused::NotNow), "without a plan");
+
+    let (first, second) = (a_plan(), a_plan().with_rate(Rate::new(Aim::MaxSize { bytes: 9 })));
+    let next = |number| TaskId { generation: 1, ..task_id(1, number) };
+    let mut tasks = planned(1, 1, 2, at(13));
+    for number in [2, 3] {
+        let old = store.task_get(task_id(1, number)).await.unwrap().unwrap();
+        tasks[number as usize - 1] = reelmill_core::task::Task { id: next(number), ..old };
+    }
+    let commit =
+        |proof| store.pass_commit(task_id(1, 4), proof, 7, &second, tasks.clone(), RULES, at(13));
+    let wrong = LeaseProof { epoch: finish.epoch + 1, ..finish };
+    assert_eq!(commit(wrong).await.unwrap_err(), ApplyError::Refused(Refused::Stale));
+    let applied = commit(finish).await.unwrap();
+    assert_eq!((applied.task.state, applied.task.result), (TaskState::Done, Some(missed)));
+    assert_eq!(commit(finish).await.unwrap_err(), ApplyError::Refused(Refused::Repeated));
+    let job = the_job(store, 1).await;
+    assert_eq!(job, applied.job);
+    assert_eq!((job.state, job.generation, job.stage), (JobState::Running, 1, 1));
+    assert_eq!(job.encoder_pin.as_deref(), Some("x264-164"), "pieces that are kept come from it");
+    assert_eq!(store.plan_get(job_id(1), 0).await.unwrap(), Some(first));
+    assert_eq!(store.plan_get(job_id(1), 1).await.unwrap(), Some(second.clone()));
+    assert_eq!(events(store, 1).await.last().unwrap(), "pass");
+
+    let ready = store.tasks_ready(at(14), 10).await.unwrap();
+    assert_eq!(ready.iter().map(|one| one.task).collect::<Vec<_>>(), [next(1)]);
+    assert_eq!(ready[0].pin.as_deref(), Some("x264-164"));
+    let event = TaskEvent::Complete(late, result(TaskKind::EncodeChunk));
+    let said = apply(store, next(1), event, at(14)).await.unwrap_err();
+    assert_eq!(said, ApplyError::Refused(Refused::Stale), "a piece of the last pass");
+    work(store, next(1), 2, at(15)).await;
+    let end = work(store, next(4), 1, at(16)).await;
+    assert_eq!((end.step, end.job.state), (Step::Complete, JobState::Completed));
 }
 
 pub(super) async fn the_first_build_counts(store: &dyn Store) {

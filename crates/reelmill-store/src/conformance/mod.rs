@@ -50,6 +50,7 @@ conformance! {
         reopening_keeps_what_is_done,
         reopening_before_anything_was_encoded_frees_the_build,
         planning_again_starts_a_generation,
+        another_pass_keeps_what_it_can_and_refuses_the_last_ones_words,
         the_first_build_counts,
         priority_moves_a_job_in_the_queue,
         deleting_takes_everything_but_the_blob_rows;

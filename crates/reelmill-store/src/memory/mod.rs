@@ -5,6 +5,7 @@ mod service;
 mod store;
 
 use crate::error::{ApplyError, StoreError};
+use crate::pass;
 use crate::place::{self, Place};
 use crate::records::{
     Applied, BlobRecord, HistoryEntry, JobFilter, KeyRecord, Renewal, WorkerRecord,
@@ -123,7 +124,7 @@ impl State {
         event: TaskEvent,
         rules: Rules,
         now: Timestamp,
-        planned: Option<(&MediaInfo, &Plan, Vec<Task>)>,
+        planned: Option<(Option<&MediaInfo>, &Plan, Vec<Task>)>,
     ) -> Result<Applied, ApplyError> {
         let task = self.tasks.get(&id).ok_or(ApplyError::NoSuchTask)?.task.clone();
         let mut job = self.jobs.get(&id.job).ok_or(ApplyError::NoSuchTask)?.clone();
@@ -133,14 +134,22 @@ impl State {
             self.note(job.id, rollup::told(&change.task, told), now);
         }
         self.put_task(&job, change.task.clone(), rules.terms);
-        if let Some((media, plan, tasks)) = planned {
-            job.media = Some(media.clone());
-            job.updated = now;
-            self.plans.insert((job.id, id.generation), plan.clone());
-            for task in tasks {
-                self.put_task(&job, task, rules.terms);
+        match planned {
+            Some((Some(media), plan, tasks)) => {
+                job.media = Some(media.clone());
+                job.updated = now;
+                self.plans.insert((job.id, id.generation), plan.clone());
+                for task in tasks {
+                    self.put_task(&job, task, rules.terms);
+                }
+                self.jobs.insert(job.id, job.clone());
             }
-            self.jobs.insert(job.id, job.clone());
+            Some((None, plan, tasks)) => {
+                self.plans.insert((job.id, id.generation + 1), plan.clone());
+                job = self.write(pass::another_pass(&job, id, plan, tasks, now), now);
+                return Ok(Applied { task: change.task, job, step: Step::Stay });
+            }
+            None => {}
         }
         let step = if rolls_up { self.follow(&mut job, &change, now) } else { Step::Stay };
         Ok(Applied { task: change.task, job, step })

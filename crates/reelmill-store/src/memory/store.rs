@@ -211,7 +211,21 @@ impl Store for MemoryStore {
         now: Timestamp,
     ) -> Result<Applied, ApplyError> {
         let event = TaskEvent::Complete(proof, TaskResult::Analysed);
-        self.lock().apply(analyse, event, rules, now, Some((media, plan, tasks)))
+        self.lock().apply(analyse, event, rules, now, Some((Some(media), plan, tasks)))
+    }
+
+    async fn pass_commit(
+        &self,
+        finish: TaskId,
+        proof: LeaseProof,
+        other: u64,
+        plan: &Plan,
+        tasks: Vec<Task>,
+        rules: Rules,
+        now: Timestamp,
+    ) -> Result<Applied, ApplyError> {
+        let event = TaskEvent::Complete(proof, TaskResult::Missed { other });
+        self.lock().apply(finish, event, rules, now, Some((None, plan, tasks)))
     }
 
     async fn job_replan(

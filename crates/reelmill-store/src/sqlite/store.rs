@@ -153,9 +153,26 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Applied, ApplyError> {
         let event = TaskEvent::Complete(proof, TaskResult::Analysed);
-        let planned = Some(Planned { media: media.clone(), plan: plan.clone(), tasks });
+        let planned = Some(Planned { media: Some(media.clone()), plan: plan.clone(), tasks });
         self.writer
             .run(move |db| Box::pin(tasks::apply(db, analyse, event, rules, now, planned)))
+            .await
+    }
+
+    async fn pass_commit(
+        &self,
+        finish: TaskId,
+        proof: LeaseProof,
+        other: u64,
+        plan: &Plan,
+        tasks: Vec<Task>,
+        rules: Rules,
+        now: Timestamp,
+    ) -> Result<Applied, ApplyError> {
+        let event = TaskEvent::Complete(proof, TaskResult::Missed { other });
+        let planned = Some(Planned { media: None, plan: plan.clone(), tasks });
+        self.writer
+            .run(move |db| Box::pin(tasks::apply(db, finish, event, rules, now, planned)))
             .await
     }
 

@@ -3,6 +3,7 @@
 use super::rows::{bytes, doc, encode, fault, task_id, unword, whole, word};
 use super::{jobs, queue};
 use crate::error::{ApplyError, StoreError};
+use crate::pass;
 use crate::place;
 use crate::records::{Applied, Renewal};
 use crate::rollup;
@@ -164,9 +165,10 @@ pub(super) async fn put(
     Ok(())
 }
 
-/// What an analysis brings.
+/// What an analysis brings, or a finish that asks for another pass.
 pub(super) struct Planned {
-    pub(super) media: MediaInfo,
+    /// What the analysis found.
+    pub(super) media: Option<MediaInfo>,
     pub(super) plan: Plan,
     pub(super) tasks: Vec<Task>,
 }
@@ -187,11 +189,21 @@ pub(super) async fn apply(
     if let Some(told) = &change.told {
         jobs::note(db, id.job, &rollup::told(&change.task, told), now).await?;
     }
-    if let Some(Planned { media, plan, tasks }) = planned {
-        jobs::plan_put(db, id, &plan).await?;
-        put(db, &job, &tasks, rules.terms).await?;
-        job = Job { media: Some(media), updated: now, ..job };
-        jobs::put(db, &job).await?;
+    match planned {
+        Some(Planned { media: Some(media), plan, tasks }) => {
+            jobs::plan_put(db, id, &plan).await?;
+            put(db, &job, &tasks, rules.terms).await?;
+            job = Job { media: Some(media), updated: now, ..job };
+            jobs::put(db, &job).await?;
+        }
+        Some(Planned { media: None, plan, tasks }) => {
+            let of = TaskId { generation: id.generation + 1, ..id };
+            jobs::plan_put(db, of, &plan).await?;
+            let outcome = pass::another_pass(&job, id, &plan, tasks, now);
+            let job = jobs::write(db, outcome, now).await?;
+            return Ok(Applied { task: change.task, job, step: Step::Stay });
+        }
+        None => {}
     }
     let mut step = Step::Stay;
     if rolls_up {

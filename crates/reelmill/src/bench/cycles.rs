@@ -48,8 +48,16 @@ pub(super) fn report(yard: &Yard, assignment: &Assignment) -> Report {
             let (blob, extradata) = (blob(), "e1".to_owned());
             let fingerprint = "x264-164".to_owned();
             let (frames, seconds) = (100, 1.0);
-            let encoded =
-                Encoded { blob, frames, seconds, extradata, fingerprint, pts: None, score: None };
+            let encoded = Encoded {
+                blob,
+                frames,
+                seconds,
+                extradata,
+                fingerprint,
+                pts: None,
+                score: None,
+                coded: None,
+            };
             Report::Done { result: TaskResult::Encoded(encoded) }
         }
         Order::Finish(_) => finished(blob()),

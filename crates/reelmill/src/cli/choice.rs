@@ -107,6 +107,8 @@ pub(super) fn for_kind(
         height: None,
         allow_fel_loss: false,
         drop_hdr: false,
+        bitrate: None,
+        max_size: None,
         ..encode.clone()
     };
     Ok((chosen, settled))

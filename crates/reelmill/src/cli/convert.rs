@@ -17,6 +17,7 @@ use crate::coordinator::{Coordinator, JobView, Submission};
 use crate::exit::{Ending, Exit};
 use crate::worker::Worker;
 use crate::{farm, files, paths};
+use reelmill_core::check::Check;
 use reelmill_core::container::{Container, OutputKind};
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::job::{Job, JobState, Source};
@@ -321,6 +322,7 @@ impl One<'_> {
             }));
         } else if !self.common.quiet {
             let checks = finished.verdict.checks.len();
+            let size = |check: &&Check| ["bit rate", "file size"].contains(&check.name.as_str());
             out::note(&format!(
                 "{} {} ({}, {checks} checks passed) in {}",
                 out::paint("done:", "1;32"),
@@ -328,6 +330,9 @@ impl One<'_> {
                 out::bytes(finished.bytes),
                 out::seconds(seconds),
             ));
+            for check in finished.verdict.checks.iter().filter(size) {
+                out::note(&format!("{}: {}", check.name, check.detail));
+            }
         }
         Ok(())
     }

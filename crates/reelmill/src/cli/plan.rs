@@ -11,6 +11,7 @@ use crate::worker::{analyse, no_index, plan_film};
 use reelmill_core::chunk::StartsAt;
 use reelmill_core::hdr::HdrKept;
 use reelmill_core::plan::{Cut, Plan, PlanLimits, SourceFacts, VideoPlan};
+use reelmill_core::rate::{Aim, MOST_PASSES, Rate};
 use reelmill_core::tracks::TrackAction;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +47,7 @@ pub(crate) async fn run(args: PlanArgs, common: &Common) -> Result<Exit, Ending>
 /// A plan for people.
 fn tell(plan: &Plan) -> Vec<String> {
     let mut lines = vec![tell_picture(&plan.video)];
+    lines.extend(plan.video.rate.as_ref().map(tell_size));
     let kept = match (&plan.video.encode, &plan.video.cut) {
         (Some(encode), _) => tell_hdr(&encode.hdr),
         (None, Cut::Metadata { kept, .. }) => {
@@ -94,6 +96,21 @@ fn tell_picture(video: &VideoPlan) -> String {
         encode.crf.map_or(String::new(), |crf| format!(", crf {crf}")),
         encode.speed.as_ref().map_or(String::new(), |speed| format!(", speed {speed}")),
     )
+}
+
+fn tell_size(rate: &Rate) -> String {
+    match rate.aim {
+        Aim::Bitrate { bits } => format!(
+            "size      {:.0} kb/s of picture on average, one rate factor for all, in 2 to \
+             {MOST_PASSES} passes",
+            bits as f64 / 1000.0
+        ),
+        Aim::MaxSize { bytes } => format!(
+            "size      at most {}; with more, another rate factor for all, in up to \
+             {MOST_PASSES} passes",
+            out::bytes(bytes)
+        ),
+    }
 }
 
 /// What is kept of the source's HDR, beside its colour description.

@@ -13,7 +13,7 @@ pub(crate) struct Display {
     json: bool,
     quiet: bool,
     bar: Option<ProgressBar>,
-    told: Option<(usize, Phase, u64)>,
+    told: Option<(usize, Phase, u64, Option<u32>)>,
     planned: bool,
 }
 
@@ -43,7 +43,9 @@ impl Display {
         bar.set_prefix(phase_word(view.phase));
         let speed = view.speed.map_or(String::new(), |speed| format!(" {speed:.2}x"));
         let eta = view.eta_seconds.map_or(String::new(), |s| format!(" ETA {}", out::seconds(s)));
-        bar.set_message(format!("chunks {done}/{all} {:.1} fps{speed}{eta}", view.fps));
+        let again = pass(view).filter(|pass| *pass > 1);
+        let again = again.map_or(String::new(), |pass| format!("pass {pass} "));
+        bar.set_message(format!("{again}chunks {done}/{all} {:.1} fps{speed}{eta}", view.fps));
     }
 
     /// What the plan has to say, once.
@@ -57,7 +59,7 @@ impl Display {
             out::json(&serde_json::json!({
                 "event": "planned", "chunks": all, "chunks_done": kept,
                 "frames_total": view.frames_total, "whole_reason": view.whole_reason,
-                "notes": view.notes,
+                "notes": view.notes, "pass": pass(view),
             }));
             return;
         }
@@ -82,7 +84,7 @@ impl Display {
     fn event(&mut self, view: &JobView) {
         let (done, all) = view.pieces();
         let Some(phase) = view.phase else { return };
-        let now = (done, phase, view.frames_done);
+        let now = (done, phase, view.frames_done, pass(view));
         if self.told == Some(now) {
             return;
         }
@@ -92,7 +94,7 @@ impl Display {
             "event": "progress", "phase": phase, "frames_done": view.frames_done,
             "frames_total": view.frames_total, "fps": view.fps, "speed": view.speed,
             "eta_seconds": view.eta_seconds, "chunks_done": done, "chunks_total": all,
-            "running": busy,
+            "running": busy, "pass": pass(view),
         }));
     }
 
@@ -102,6 +104,11 @@ impl Display {
             bar.finish_and_clear();
         }
     }
+}
+
+/// Which pass over the film it is, where a size is aimed at.
+fn pass(view: &JobView) -> Option<u32> {
+    view.size.as_ref().map(|size| size.pass)
 }
 
 fn phase_word(phase: Option<Phase>) -> &'static str {

@@ -31,6 +31,14 @@ pub(crate) struct SubmitArgs {
     /// Output height; the width follows unless given.
     #[arg(long)]
     pub(crate) height: Option<u32>,
+    /// Average bit rate of the picture over the whole film, for example 2500k; the
+    /// film is encoded in two passes or more.
+    #[arg(long, value_name = "BITS", conflicts_with = "max_size")]
+    pub(crate) bitrate: Option<String>,
+    /// Largest size of the whole output, for example 700MB; with more, the film is
+    /// encoded again.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_size: Option<String>,
     /// Length of a chunk in seconds; chosen to suit when not given.
     #[arg(long, value_name = "S")]
     pub(crate) chunk_seconds: Option<f64>,
@@ -77,13 +85,15 @@ pub(crate) struct SubmitArgs {
 }
 
 impl SubmitArgs {
-    /// All overrides of the preset, `--width` and `--height` among them.
+    /// All overrides of the preset, `--width` and the like among them.
     pub(crate) fn overrides(&self) -> Vec<String> {
         let sizes = [("width", self.width), ("height", self.height)];
         let sizes = sizes.iter().filter_map(|(key, size)| size.map(|size| format!("{key}={size}")));
         let fel = self.allow_fel_loss.then(|| "allow_fel_loss=true".to_owned());
         let hdr = self.drop_hdr.then(|| "hdr=drop".to_owned());
-        self.set.iter().cloned().chain(sizes).chain(fel).chain(hdr).collect()
+        let size = [("bitrate", &self.bitrate), ("max_size", &self.max_size)];
+        let size = size.iter().filter_map(|(key, of)| of.as_ref().map(|of| format!("{key}={of}")));
+        self.set.iter().cloned().chain(sizes).chain(fel).chain(hdr).chain(size).collect()
     }
 
     /// The preset, as given or the usual one for the output.

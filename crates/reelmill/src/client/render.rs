@@ -3,10 +3,11 @@
 use crate::api::wire::DryRun;
 use crate::cli::out::{bytes, seconds};
 use crate::clock;
-use crate::coordinator::{ChunkView, JobView, WorkerView};
+use crate::coordinator::{ChunkView, JobView, SizeView, WorkerView};
 use reelmill_core::error::Failure;
 use reelmill_core::fleet::Waits;
 use reelmill_core::job::{Job, Phase, Source};
+use reelmill_core::rate::Aim;
 use reelmill_core::task::TaskState;
 use reelmill_core::time::Timestamp;
 use reelmill_store::HistoryEntry;
@@ -83,6 +84,7 @@ pub(super) fn job(view: &JobView) -> Vec<String> {
         let digest = output.sha512.get(..16).unwrap_or_default();
         lines.push(format!("output    {}, SHA-512 {digest}…", bytes(output.bytes)));
     }
+    lines.extend(view.size.as_ref().map(size));
     if let Some(reason) = &view.whole_reason {
         lines.push(format!("note      encoded in one piece: {}", clean(reason)));
     }
@@ -95,6 +97,21 @@ pub(super) fn job(view: &JobView) -> Vec<String> {
     }
     lines.extend(job.failure.iter().flat_map(failure));
     lines
+}
+
+/// How it stands with the size that is aimed at.
+fn size(view: &SizeView) -> String {
+    let aim = match view.aim {
+        Aim::Bitrate { bits } => format!("{:.0} kb/s of picture aimed at", bits as f64 / 1000.0),
+        Aim::MaxSize { bytes: most } => format!("at most {} allowed", bytes(most)),
+    };
+    let pass = view.pass;
+    let (Some(bits), Some(low), Some(high)) = (view.reached_bits, view.crf_low, view.crf_high)
+    else {
+        return format!("size      {aim}; pass {pass}");
+    };
+    let crf = if low < high { format!("{low} to {high}") } else { low.to_string() };
+    format!("size      {aim}; pass {pass}: {:.0} kb/s at crf {crf}", bits / 1000.0)
 }
 
 /// What a request that was only tried would come to.
@@ -352,6 +369,7 @@ mod tests {
     fn chunk(task: u32, state: TaskState) -> ChunkView {
         ChunkView {
             score: None,
+            coded: None,
             task,
             kind: TaskKind::EncodeChunk,
             state,

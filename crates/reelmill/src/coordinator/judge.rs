@@ -113,6 +113,6 @@ pub(super) fn bytes_of(result: &TaskResult) -> Option<&BlobRef> {
     match result {
         TaskResult::Encoded(encoded) => Some(&encoded.blob),
         TaskResult::Finished(finished) => finished.blob.as_ref(),
-        TaskResult::Analysed => None,
+        TaskResult::Analysed | TaskResult::Missed { .. } => None,
     }
 }

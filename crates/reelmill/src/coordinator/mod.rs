@@ -13,6 +13,7 @@ mod judge;
 mod live;
 mod maintain;
 mod orders;
+mod passes;
 mod reports;
 mod service;
 mod stats;
@@ -27,7 +28,7 @@ pub(crate) use service::{QueueState, Service};
 pub(crate) use stats::Stats;
 pub(crate) use submit::{Submission, USUAL_PRIORITY, no_job};
 pub(crate) use uploads::{NewUpload, UploadError, UploadState};
-pub(crate) use view::{ChunkView, JobView, WorkerView};
+pub(crate) use view::{ChunkView, JobView, SizeView, WorkerView};
 
 use crate::clock;
 use crate::outside::Outside;

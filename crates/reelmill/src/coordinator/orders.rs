@@ -75,6 +75,7 @@ impl Coordinator {
                 pts: encoded.pts.clone(),
                 frames: encoded.frames,
                 score: encoded.score,
+                coded: encoded.coded,
             }),
             _ => None,
         };

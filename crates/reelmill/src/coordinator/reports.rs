@@ -72,6 +72,9 @@ impl Coordinator {
                 let store = &self.store;
                 store.plan_commit(done.task, done.proof, media, plan, tasks, rules, now).await
             }
+            Report::Done { result: TaskResult::Missed { other } } => {
+                self.next_pass(&job, done, *other, rules, now).await?
+            }
             Report::Done { result } => {
                 let event = self.believed(&job, done, result).await?;
                 self.store.task_apply(done.task, event, rules, now).await

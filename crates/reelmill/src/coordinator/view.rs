@@ -8,7 +8,8 @@ use reelmill_core::fleet::{Outlook, Waits};
 use reelmill_core::id::{JobId, WorkerId};
 use reelmill_core::job::{Job, JobState, PROBATION, Phase};
 use reelmill_core::load::Load;
-use reelmill_core::plan::{Plan, WholeReason};
+use reelmill_core::plan::{Pieces, Plan, WholeReason};
+use reelmill_core::rate::{Aim, Coded, MOST_PASSES};
 use reelmill_core::score::Score;
 use reelmill_core::task::{Task, TaskKind, TaskResult, TaskState};
 use reelmill_store::{HistoryEntry, WorkerRecord, WorkerState};
@@ -33,12 +34,36 @@ pub(crate) struct JobView {
     pub(crate) speed: Option<f64>,
     /// Seconds until encoding is through, at the present pace.
     pub(crate) eta_seconds: Option<f64>,
+    /// How it stands with the size that is aimed at, where one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) size: Option<SizeView>,
     /// The pieces.
     pub(crate) chunks: Vec<ChunkView>,
     /// Why it is encoded in one piece, if it is.
     pub(crate) whole_reason: Option<String>,
     /// Streams the output will not have, and other things worth telling.
     pub(crate) notes: Vec<String>,
+}
+
+/// How a job stands with the size that is aimed at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub(crate) struct SizeView {
+    /// What is asked for.
+    #[serde(flatten)]
+    pub(crate) aim: Aim,
+    /// Which pass over the film it is, from 1.
+    pub(crate) pass: u32,
+    /// How many there are at most.
+    pub(crate) most_passes: u32,
+    /// Lowest rate factor of a piece in this pass, once all are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) crf_low: Option<f64>,
+    /// Highest rate factor of a piece in this pass, once all are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) crf_high: Option<f64>,
+    /// Bits a second of picture, on average, once all pieces are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reached_bits: Option<f64>,
 }
 
 /// A task of a job.
@@ -67,6 +92,9 @@ pub(crate) struct ChunkView {
     /// How good it was measured to be, where a score was aimed at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) score: Option<Score>,
+    /// At which rate factor a picture was encoded, and how many bytes that gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) coded: Option<Coded>,
     /// Who tries it too, because the first takes long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rival: Option<String>,
@@ -131,6 +159,7 @@ impl Coordinator {
             eta_seconds: eta(frames_done, frames_total, fps).filter(|_| running),
             whole_reason: plan.as_ref().and_then(Plan::whole_reason).map(WholeReason::to_string),
             notes: plan.as_ref().map(notes).unwrap_or_default(),
+            size: plan.as_ref().and_then(|plan| size(plan, &tasks)),
             chunks,
             job,
         })
@@ -199,6 +228,10 @@ impl Coordinator {
                 Some(TaskResult::Encoded(encoded)) => encoded.score,
                 _ => None,
             },
+            coded: match &task.result {
+                Some(TaskResult::Encoded(encoded)) => encoded.coded,
+                _ => None,
+            },
             failure: task.failure.as_ref().map(|failure| failure.message.clone()),
         }
     }
@@ -248,6 +281,21 @@ fn source_fps(job: &Job) -> Option<f64> {
 fn eta(done: u64, total: Option<u64>, fps: f64) -> Option<f64> {
     let left = total?.saturating_sub(done) as f64;
     (fps > 0.0).then_some(left / fps)
+}
+
+fn size(plan: &Plan, tasks: &[Task]) -> Option<SizeView> {
+    let rate = plan.video.rate.as_ref()?;
+    let pieces = Pieces::of(tasks);
+    let got = pieces.as_ref().and_then(|pieces| plan.yields(pieces, 0));
+    let crfs = got.map(|got| got.crfs());
+    Some(SizeView {
+        aim: rate.aim,
+        pass: rate.pass,
+        most_passes: MOST_PASSES,
+        crf_low: crfs.map(|(low, _)| low),
+        crf_high: crfs.map(|(_, high)| high),
+        reached_bits: got.map(|got| got.bits()),
+    })
 }
 
 fn notes(plan: &Plan) -> Vec<String> {

@@ -54,6 +54,8 @@ struct Outcome {
     refused: u32,
     /// Second attempts beside a running one.
     rivals: u32,
+    /// Passes over a film beyond the first.
+    passes: u32,
     /// How its jobs ended.
     ends: Vec<JobState>,
 }
@@ -90,6 +92,7 @@ async fn run(setup: Setup, real: Arc<dyn Store>, settings: Settings) -> Outcome 
         losses: 0,
         refused: 0,
         rivals: 0,
+        passes: 0,
         ends: ends(&world).await,
     };
     if setup.loud {
@@ -101,6 +104,7 @@ async fn run(setup: Setup, real: Arc<dyn Store>, settings: Settings) -> Outcome 
     outcome.wrong = std::mem::take(&mut seen.wrong);
     outcome.story.splice(0..0, std::mem::take(&mut seen.told));
     (outcome.losses, outcome.refused, outcome.rivals) = (seen.losses, seen.refused, seen.rivals);
+    outcome.passes = seen.passes;
     drop(seen);
     simulate(None);
     outcome

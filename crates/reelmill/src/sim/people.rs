@@ -51,16 +51,19 @@ impl World {
 
     fn want(&mut self) -> Wanted {
         let owner = [None, Some("anna"), Some("bert")][self.dice.below(3)];
-        Wanted {
+        let mut wanted = Wanted {
             blob: BlobId(clock::fresh()),
             chunks: self.dice.below(6) as u32,
             poison: !self.setup.calm && self.dice.hits(6),
             bad: self.dice.hits(6),
             owner: owner.map(str::to_owned),
             priority: [50, 50, 0, 100][self.dice.below(4)],
+            sized: false,
             accepted: None,
             cancelled: false,
-        }
+        };
+        wanted.sized = wanted.priority == 100;
+        wanted
     }
 
     /// A job for `number`, the same every time it is sent.

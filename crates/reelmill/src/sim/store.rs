@@ -153,6 +153,25 @@ macro_rules! passed {
                 self.freed(id, self.real.job_replan(id, request, now)).await
             }
 
+            async fn pass_commit(
+                &self,
+                finish: TaskId,
+                proof: LeaseProof,
+                other: u64,
+                plan: &Plan,
+                tasks: Vec<Task>,
+                rules: Rules,
+                now: Timestamp,
+            ) -> Result<Applied, ApplyError> {
+                self.pass(true, async {
+                    let kept = tasks.clone();
+                    let applied =
+                        self.real.pass_commit(finish, proof, other, plan, tasks, rules, now).await;
+                    self.watch.passed(finish, proof, &kept, &applied);
+                    applied
+                }).await
+            }
+
             async fn task_apply(
                 &self,
                 id: TaskId,

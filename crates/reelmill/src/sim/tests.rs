@@ -80,7 +80,7 @@ fn no_job_is_lost_and_nothing_counts_twice_whatever_goes_wrong() {
     };
     println!(
         "seeds {seeds:?}: {} steps in {:.1} s; jobs: {} completed, {} failed, {} cancelled; \
-         {} workers lost, {} words refused, {} rivals",
+         {} workers lost, {} words refused, {} rivals, {} passes beyond the first",
         sum(|o| o.steps),
         begun.elapsed().as_secs_f64(),
         ended(JobState::Completed),
@@ -89,10 +89,12 @@ fn no_job_is_lost_and_nothing_counts_twice_whatever_goes_wrong() {
         sum(|o| o.losses.into()),
         sum(|o| o.refused.into()),
         sum(|o| o.rivals.into()),
+        sum(|o| o.passes.into()),
     );
     // What never happens in a simulation is not tested by it.
     if outcomes.len() >= 1000 {
         assert!(ended(JobState::Completed) > 1000 && ended(JobState::Failed) > 20);
+        assert!(sum(|o| o.passes.into()) > 300);
         assert!(sum(|o| o.losses.into()) > 500 && sum(|o| o.refused.into()) > 500);
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct Seen {
     pub(super) refused: u32,
     /// Second attempts beside a running one.
     pub(super) rivals: u32,
+    /// Passes over a film beyond the first.
+    pub(super) passes: u32,
 }
 
 impl Watch {
@@ -75,6 +77,23 @@ impl Watch {
                 seen.after(applied);
             }
             Err(_) => seen.refused += 1,
+        }
+    }
+
+    /// Another pass began with `tasks`; this came of it.
+    pub(super) fn passed(
+        &self,
+        finish: TaskId,
+        proof: LeaseProof,
+        tasks: &[Task],
+        applied: &Result<Applied, ApplyError>,
+    ) {
+        self.planned(finish, proof, applied);
+        if applied.is_ok() {
+            let mut seen = self.seen();
+            seen.passes += 1;
+            let kept = tasks.iter().filter(|task| task.state == TaskState::Done);
+            seen.done.extend(kept.filter_map(|task| Some((task.id, task.done_by?))));
         }
     }
 }

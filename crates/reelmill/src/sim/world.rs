@@ -96,6 +96,8 @@ pub(super) struct Wanted {
     pub(super) bad: bool,
     pub(super) owner: Option<String>,
     pub(super) priority: u8,
+    /// A bit rate is aimed at that takes another pass.
+    pub(super) sized: bool,
     pub(super) accepted: Option<JobId>,
     /// Somebody asked for its end.
     pub(super) cancelled: bool,

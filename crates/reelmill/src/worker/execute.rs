@@ -2,24 +2,22 @@
 
 use super::planning::{analyse, plan_film};
 use super::run::{Meter, Worker};
+use super::sizing;
 use crate::files;
 use crate::task_source::{Assignment, FinishOrder, Order, Part, Report};
 use reelmill_core::check::Verdict;
 use reelmill_core::container::{Container, OutputKind};
-use reelmill_core::dolby::{DolbyKept, MetadataOnly};
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::job::Request;
 use reelmill_core::media::MediaInfo;
 use reelmill_core::packets::Uncuttable;
 use reelmill_core::plan::{Cut, PlanLimits, SourceFacts};
-use reelmill_core::preset::{ImagePreset, Preset};
+use reelmill_core::preset::Preset;
+use reelmill_core::rate::Coded;
 use reelmill_core::room::Need;
 use reelmill_core::task::{Encoded, Finished, TaskResult, Work};
 use reelmill_media::audio;
 use reelmill_media::encode::{EncodedFile, Source, VideoJob, encode_chunk, encode_video};
-use reelmill_media::hdr::remux::DolbyRemux;
-use reelmill_media::sound::{self, SoundJob};
-use reelmill_media::still::{self, StillJob};
 use reelmill_media::stitch::{Assembly, Parts, stitch};
 use reelmill_media::verify::{expect, verify};
 use std::path::{Path, PathBuf};
@@ -70,12 +68,12 @@ fn need(assignment: &Assignment, copies: bool) -> Need {
 }
 
 /// One attempt at a task.
-struct Attempt<'a> {
-    worker: &'a Worker,
-    assignment: &'a Assignment,
-    meter: &'a Meter,
-    cancel: &'a CancellationToken,
-    scratch: &'a Path,
+pub(super) struct Attempt<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) assignment: &'a Assignment,
+    pub(super) meter: &'a Meter,
+    pub(super) cancel: &'a CancellationToken,
+    pub(super) scratch: &'a Path,
 }
 
 impl Attempt<'_> {
@@ -114,6 +112,8 @@ impl Attempt<'_> {
             Work::Finish => return Err(Failure::permanent("a finish is not an encode")),
         };
         let blob = self.worker.depot.keep(self.assignment, &out, self.cancel).await?;
+        let crf = file.score.map(|score| score.crf);
+        let crf = crf.or(work.encode().and_then(|encode| encode.crf));
         let encoded = Encoded {
             blob,
             frames: file.frames,
@@ -122,6 +122,7 @@ impl Attempt<'_> {
             fingerprint,
             pts: file.pts,
             score: file.score,
+            coded: crf.map(|crf| Coded { crf, bytes: file.bytes }),
         };
         Ok(Report::Done { result: TaskResult::Encoded(encoded) })
     }
@@ -202,7 +203,7 @@ impl Attempt<'_> {
         let out = self.out(order);
         let made = self.stitch_and_verify(order, &source, (&video, audio.as_deref()), &out).await;
         match made {
-            Ok(finished) => Ok(Report::Done { result: TaskResult::Finished(finished) }),
+            Ok(result) => Ok(Report::Done { result }),
             Err(failure) => {
                 if order.stage_path.is_some() {
                     let _ = tokio::fs::remove_file(&out).await;
@@ -212,73 +213,10 @@ impl Attempt<'_> {
         }
     }
 
-    /// The whole conversion, when only metadata changes.
-    async fn convert_metadata(
-        &self,
-        order: &FinishOrder,
-        source: &Path,
-        (how, kept): (MetadataOnly, DolbyKept),
-    ) -> Result<Report, Failure> {
-        let out = self.out(order);
-        let job = DolbyRemux { source, scratch: self.scratch, out: &out, how, kept };
-        let made = self.ticking(Box::pin(job.run(&self.worker.tools, self.cancel))).await;
-        self.judged(order, &out, made).await
-    }
-
-    /// The whole conversion, when the output is sound alone.
-    async fn make_sound(&self, order: &FinishOrder, source: &Path) -> Result<Report, Failure> {
-        let out = self.out(order);
-        let (plan, media) = (&order.plan, &order.media);
-        let job = SoundJob { plan, media, source, scratch: self.scratch, out: &out };
-        let told = |_| self.meter.tick();
-        let making = sound::make(&self.worker.tools, job, &told, self.cancel);
-        let made = self.ticking(Box::pin(making)).await;
-        self.judged(order, &out, made).await
-    }
-
-    /// The whole conversion of a still picture.
-    async fn make_still(
-        &self,
-        order: &FinishOrder,
-        source: &Path,
-        image: ImagePreset,
-    ) -> Result<Report, Failure> {
-        let out = self.out(order);
-        let (media, container) = (&order.media, order.plan.container);
-        let job = StillJob { media, source, container, image, out: &out };
-        let making = still::make(&self.worker.tools, job, self.cancel);
-        let made = self.ticking(Box::pin(making)).await;
-        self.judged(order, &out, made).await
-    }
-
     /// Where the output is put together.
-    fn out(&self, order: &FinishOrder) -> PathBuf {
+    pub(super) fn out(&self, order: &FinishOrder) -> PathBuf {
         let name = || self.scratch.join(format!("output.{}", order.plan.container));
         order.stage_path.as_ref().map_or_else(name, PathBuf::from)
-    }
-
-    /// The report on an output that was made in one go; what is not good is
-    /// removed.
-    async fn judged(
-        &self,
-        order: &FinishOrder,
-        out: &Path,
-        made: Result<Verdict, Failure>,
-    ) -> Result<Report, Failure> {
-        let sealed = match made {
-            Ok(verdict) if verdict.passed() => {
-                self.seal(out, order.stage_path.is_some(), verdict).await
-            }
-            Ok(verdict) => Err(refused(&verdict)),
-            Err(failure) => Err(failure),
-        };
-        match sealed {
-            Ok(finished) => Ok(Report::Done { result: TaskResult::Finished(finished) }),
-            Err(failure) => {
-                let _ = tokio::fs::remove_file(out).await;
-                Err(failure)
-            }
-        }
     }
 
     async fn piece(&self, part: &Part) -> Result<PathBuf, Failure> {
@@ -293,7 +231,10 @@ impl Attempt<'_> {
         source: &Path,
         (video, audio): (&[PathBuf], Option<&Path>),
         out: &Path,
-    ) -> Result<Finished, Failure> {
+    ) -> Result<TaskResult, Failure> {
+        if let Some(missed) = sizing::before(order)? {
+            return Ok(missed);
+        }
         let tools = &self.worker.tools;
         let encode = order.plan.video.encode.as_ref();
         let assembly = Assembly {
@@ -306,25 +247,33 @@ impl Attempt<'_> {
             scratch: self.scratch,
         };
         let told = |_| self.meter.tick();
-        let ((), expected) = tokio::try_join!(
-            stitch(tools, assembly, out, &told, self.cancel),
-            self.ticking(Box::pin(expect(tools, assembly, self.cancel))),
-        )?;
+        let stitching = stitch(tools, assembly, out, &told, self.cancel);
+        let expecting = self.ticking(Box::pin(expect(tools, assembly, self.cancel)));
+        let expected = if order.plan.limits_file() {
+            stitching.await?;
+            if let Some(missed) = sizing::stitched(order, out).await? {
+                return Ok(missed);
+            }
+            expecting.await?
+        } else {
+            tokio::try_join!(stitching, expecting)?.1
+        };
         let extradata: Vec<String> =
             order.video.iter().map(|part| part.extradata.clone()).collect();
         let mut verdict = self
             .ticking(Box::pin(verify(tools, assembly, expected, &extradata, out, self.cancel)))
             .await?;
         verdict.checks.extend(order.score());
+        verdict.checks.extend(sizing::check(order, out).await?);
         if !verdict.passed() {
             return Err(refused(&verdict));
         }
-        self.seal(out, order.stage_path.is_some(), verdict).await
+        self.seal(out, order.stage_path.is_some(), verdict).await.map(TaskResult::Finished)
     }
 
     /// Shows signs of progress while `work` runs: each tool that it starts has
     /// a time limit of its own.
-    async fn ticking<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(super) async fn ticking<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
             tokio::select! {
@@ -334,7 +283,12 @@ impl Attempt<'_> {
         }
     }
 
-    async fn seal(&self, out: &Path, stays: bool, verdict: Verdict) -> Result<Finished, Failure> {
+    pub(super) async fn seal(
+        &self,
+        out: &Path,
+        stays: bool,
+        verdict: Verdict,
+    ) -> Result<Finished, Failure> {
         let fail = |e: std::io::Error| Failure::io(format!("write {}", out.display()), &e);
         if stays {
             files::sync(out).await.map_err(fail)?;
@@ -366,11 +320,11 @@ pub(super) fn source<'a>(path: &'a Path, media: &'a MediaInfo, partial: bool) ->
     Source { path, start_micros: media.start_micros, codec, pixel_format, partial }
 }
 
-fn refused(verdict: &Verdict) -> Failure {
+pub(super) fn refused(verdict: &Verdict) -> Failure {
     Failure::permanent(format!("the output was refused: {}", verdict.complaint()))
         .advise("nothing was published; please report this with the source's details")
 }
 
 fn no_picture() -> EncodedFile {
-    EncodedFile { frames: 0, extradata: String::new(), pts: None, score: None }
+    EncodedFile { frames: 0, extradata: String::new(), pts: None, score: None, bytes: 0 }
 }

@@ -1,6 +1,7 @@
 //! The worker: takes tasks from a [`TaskSource`](crate::task_source::TaskSource),
 //! does them with FFmpeg, reports. It knows nothing of who hands them out.
 
+mod at_once;
 mod depot;
 mod depot_http;
 mod depot_local;
@@ -9,6 +10,7 @@ mod gauge;
 mod planning;
 mod run;
 mod scratch;
+mod sizing;
 mod spots;
 
 pub(crate) use depot_http::HttpDepot;

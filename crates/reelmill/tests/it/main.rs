@@ -36,6 +36,7 @@ mod scan;
 mod scenes;
 mod secure;
 mod shared;
+mod size;
 mod sound;
 mod still;
 mod support;

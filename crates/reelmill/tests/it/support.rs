@@ -119,6 +119,13 @@ impl Ran {
         self
     }
 
+    /// The failure that a run with `--json` ended with, as it was told.
+    #[track_caller]
+    pub(crate) fn events_of_failure(&self) -> String {
+        assert_eq!(self.code, 1, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        self.out.clone() + &self.err
+    }
+
     pub(crate) fn events(&self) -> Vec<Value> {
         self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

@@ -256,6 +256,7 @@ pub(crate) fn encoded(blob: BlobRef) -> Report {
         fingerprint: "x264-164".into(),
         score: None,
         pts: None,
+        coded: None,
     };
     Report::Done { result: TaskResult::Encoded(encoded) }
 }

@@ -44,6 +44,7 @@ fn as_ordered(args: &ConvertArgs, order: &Order) -> ConvertArgs {
     args.encode.set.clone_from(&order.set);
     args.encode.format = order.format;
     (args.encode.width, args.encode.height) = (None, None);
+    (args.encode.bitrate, args.encode.max_size) = (None, None);
     args
 }
 
