@@ -190,13 +190,13 @@ impl Rate {
             return self.again(&got, crfs).unwrap_or(Judgement::Enough);
         }
         if got.other >= cap {
-            return hopeless(format!(
+            return hopeless(&format!(
                 "sound and all else but the picture take {} bytes, and at most {cap} are allowed",
                 got.other
             ));
         }
         if lowest >= scale.high || self.pass >= MOST_PASSES {
-            return hopeless(format!(
+            return hopeless(&format!(
                 "at most {cap} bytes are allowed, and the smallest file that was made, at crf \
                  {highest} in pass {}, has {file}",
                 self.pass
@@ -281,7 +281,7 @@ pub fn differs(one: f64, other: f64) -> bool {
     (one - other).abs() > 1e-6
 }
 
-fn hopeless(why: String) -> Judgement {
+fn hopeless(why: &str) -> Judgement {
     let advice = "allow more, make the picture smaller (width, height), or encode the sound with \
                   fewer bits";
     Judgement::Hopeless(
