@@ -1,5 +1,9 @@
 //! Video encoders and the pixel formats each takes.
 
+mod formats;
+
+use crate::hardware::Hardware;
+use formats::{EIGHT_AND_TEN, FFV1, VP9, X264, X265};
 use serde::{Deserialize, Serialize};
 
 /// A video encoder.
@@ -28,6 +32,34 @@ pub enum VideoEncoder {
     Vp9,
     /// FFV1, lossless.
     Ffv1,
+    /// H.264 by NVENC.
+    H264Nvenc,
+    /// HEVC by NVENC.
+    HevcNvenc,
+    /// AV1 by NVENC.
+    Av1Nvenc,
+    /// H.264 by Quick Sync Video.
+    H264Qsv,
+    /// HEVC by Quick Sync Video.
+    HevcQsv,
+    /// AV1 by Quick Sync Video.
+    Av1Qsv,
+    /// H.264 by VAAPI.
+    H264Vaapi,
+    /// HEVC by VAAPI.
+    HevcVaapi,
+    /// AV1 by VAAPI.
+    Av1Vaapi,
+    /// H.264 by AMF.
+    H264Amf,
+    /// HEVC by AMF.
+    HevcAmf,
+    /// AV1 by AMF.
+    Av1Amf,
+    /// H.264 by VideoToolbox.
+    H264Videotoolbox,
+    /// HEVC by VideoToolbox.
+    HevcVideotoolbox,
 }
 
 /// Chroma subsampling.
@@ -48,97 +80,59 @@ struct PixelShape {
     alpha: bool,
 }
 
-const X264: &[&str] = &[
-    "yuv420p",
-    "yuvj420p",
-    "yuv422p",
-    "yuvj422p",
-    "yuv444p",
-    "yuvj444p",
-    "yuv420p10le",
-    "yuv422p10le",
-    "yuv444p10le",
-    "gray",
-    "gray10le",
-];
-const X265: &[&str] = &[
-    "yuv420p",
-    "yuvj420p",
-    "yuv422p",
-    "yuvj422p",
-    "yuv444p",
-    "yuvj444p",
-    "yuv420p10le",
-    "yuv422p10le",
-    "yuv444p10le",
-    "yuv420p12le",
-    "yuv422p12le",
-    "yuv444p12le",
-    "gray",
-    "gray10le",
-    "gray12le",
-];
-const SVT_AV1: &[&str] = &["yuv420p", "yuv420p10le"];
-/// Without alpha: libvpx hands that over as side data, which chunk files do not
-/// hold.
-const VP9: &[&str] = &[
-    "yuv420p",
-    "yuv422p",
-    "yuv440p",
-    "yuv444p",
-    "yuv420p10le",
-    "yuv422p10le",
-    "yuv440p10le",
-    "yuv444p10le",
-    "yuv420p12le",
-    "yuv422p12le",
-    "yuv440p12le",
-    "yuv444p12le",
-];
-const FFV1: &[&str] = &[
-    "gray",
-    "gray10le",
-    "gray12le",
-    "gray16le",
-    "yuv420p",
-    "yuv422p",
-    "yuv440p",
-    "yuv444p",
-    "yuva420p",
-    "yuva422p",
-    "yuva444p",
-    "yuv420p10le",
-    "yuv422p10le",
-    "yuv444p10le",
-    "yuv420p12le",
-    "yuv422p12le",
-    "yuv444p12le",
-    "yuv420p16le",
-    "yuv422p16le",
-    "yuv444p16le",
-    "yuva420p10le",
-    "yuva422p10le",
-    "yuva444p10le",
-    "yuva444p16le",
-    "yuv410p",
-    "yuv411p",
-    "bgr0",
-    "bgra",
-    "gbrp10le",
-    "gbrp12le",
-    "gbrp16le",
-    "rgb48le",
-    "rgba64le",
-];
-
 impl VideoEncoder {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::X264, Self::X265, Self::SvtAv1, Self::Vp9, Self::Ffv1];
+    /// Those that presets name.
+    pub const SOFTWARE: [Self; 5] = [Self::X264, Self::X265, Self::SvtAv1, Self::Vp9, Self::Ffv1];
 
-    /// The name users type in presets.
+    /// Those that may stand in for them.
+    pub const HARDWARE: [Self; 14] = [
+        Self::H264Nvenc,
+        Self::HevcNvenc,
+        Self::Av1Nvenc,
+        Self::H264Qsv,
+        Self::HevcQsv,
+        Self::Av1Qsv,
+        Self::H264Vaapi,
+        Self::HevcVaapi,
+        Self::Av1Vaapi,
+        Self::H264Amf,
+        Self::HevcAmf,
+        Self::Av1Amf,
+        Self::H264Videotoolbox,
+        Self::HevcVideotoolbox,
+    ];
+
+    /// The kind of hardware it needs.
+    #[must_use]
+    pub fn hardware(self) -> Option<Hardware> {
+        match self {
+            Self::X264 | Self::X265 | Self::SvtAv1 | Self::Vp9 | Self::Ffv1 => None,
+            Self::H264Nvenc | Self::HevcNvenc | Self::Av1Nvenc => Some(Hardware::Nvenc),
+            Self::H264Qsv | Self::HevcQsv | Self::Av1Qsv => Some(Hardware::Qsv),
+            Self::H264Vaapi | Self::HevcVaapi | Self::Av1Vaapi => Some(Hardware::Vaapi),
+            Self::H264Amf | Self::HevcAmf | Self::Av1Amf => Some(Hardware::Amf),
+            Self::H264Videotoolbox | Self::HevcVideotoolbox => Some(Hardware::Videotoolbox),
+        }
+    }
+
+    /// Its name, as users type it in presets.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::H264Nvenc => "h264-nvenc",
+            Self::HevcNvenc => "hevc-nvenc",
+            Self::Av1Nvenc => "av1-nvenc",
+            Self::H264Qsv => "h264-qsv",
+            Self::HevcQsv => "hevc-qsv",
+            Self::Av1Qsv => "av1-qsv",
+            Self::H264Vaapi => "h264-vaapi",
+            Self::HevcVaapi => "hevc-vaapi",
+            Self::Av1Vaapi => "av1-vaapi",
+            Self::H264Amf => "h264-amf",
+            Self::HevcAmf => "hevc-amf",
+            Self::Av1Amf => "av1-amf",
+            Self::H264Videotoolbox => "h264-videotoolbox",
+            Self::HevcVideotoolbox => "hevc-videotoolbox",
             Self::X264 => "x264",
             Self::X265 => "x265",
             Self::SvtAv1 => "svt-av1",
@@ -151,24 +145,42 @@ impl VideoEncoder {
     #[must_use]
     pub fn codec(self) -> &'static str {
         match self {
-            Self::X264 => "h264",
-            Self::X265 => "hevc",
-            Self::SvtAv1 => "av1",
+            Self::X264
+            | Self::H264Nvenc
+            | Self::H264Qsv
+            | Self::H264Vaapi
+            | Self::H264Amf
+            | Self::H264Videotoolbox => "h264",
+            Self::X265
+            | Self::HevcNvenc
+            | Self::HevcQsv
+            | Self::HevcVaapi
+            | Self::HevcAmf
+            | Self::HevcVideotoolbox => "hevc",
+            Self::SvtAv1 | Self::Av1Nvenc | Self::Av1Qsv | Self::Av1Vaapi | Self::Av1Amf => "av1",
             Self::Vp9 => "vp9",
             Self::Ffv1 => "ffv1",
         }
     }
 
-    /// Lowest, highest and usual constant rate factor; `None` where the
-    /// encoder has no such thing.
+    /// Lowest, highest and usual constant rate factor, or what hardware has for
+    /// that; `None` where the encoder has no such thing.
     #[must_use]
     pub fn crf_range(self) -> Option<(f64, f64, f64)> {
+        if let Some(hardware) = self.hardware() {
+            return Some(match (hardware, self.codec()) {
+                (Hardware::Videotoolbox, _) => (1.0, 100.0, 65.0),
+                (Hardware::Nvenc, "av1") => (1.0, 63.0, 30.0),
+                (Hardware::Vaapi | Hardware::Amf, "av1") => (1.0, 255.0, 120.0),
+                _ => (1.0, 51.0, 23.0),
+            });
+        }
         match self {
             Self::X264 => Some((0.0, 51.0, 21.0)),
             Self::X265 => Some((0.0, 51.0, 23.0)),
             Self::SvtAv1 => Some((1.0, 63.0, 30.0)),
             Self::Vp9 => Some((0.0, 63.0, 31.0)),
-            Self::Ffv1 => None,
+            _ => None,
         }
     }
 
@@ -193,7 +205,7 @@ impl VideoEncoder {
                 &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13"]
             }
             Self::Vp9 => &["0", "1", "2", "3", "4", "5", "6", "7", "8"],
-            Self::Ffv1 => &[],
+            _ => &[],
         }
     }
 
@@ -213,7 +225,7 @@ impl VideoEncoder {
             ],
             Self::X265 => &["animation", "grain", "psnr", "ssim", "fastdecode", "zerolatency"],
             Self::SvtAv1 => &["psnr", "ssim"],
-            Self::Vp9 | Self::Ffv1 => &[],
+            _ => &[],
         }
     }
 
@@ -265,9 +277,11 @@ impl VideoEncoder {
         match self {
             Self::X264 => X264,
             Self::X265 => X265,
-            Self::SvtAv1 => SVT_AV1,
             Self::Vp9 => VP9,
             Self::Ffv1 => FFV1,
+            // NVENC and others take ten bits for H.264 on few cards or none.
+            _ if self.codec() == "h264" => &["yuv420p"],
+            _ => EIGHT_AND_TEN,
         }
     }
 }

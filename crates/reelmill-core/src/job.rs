@@ -184,6 +184,9 @@ pub struct Request {
     /// Set when an attempt to cut the source failed: it is encoded whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uncuttable: Option<Uncuttable>,
+    /// Set when hardware failed at it: software encodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware_failed: Option<String>,
 }
 
 impl Request {
@@ -191,6 +194,17 @@ impl Request {
     #[must_use]
     pub fn encoder(&self) -> Option<VideoEncoder> {
         self.preset.encoder_for(self.container)
+    }
+
+    /// The hardware encoders that may stand in for it, the best first; none once
+    /// hardware has failed.
+    #[must_use]
+    pub fn hardware(&self) -> Vec<VideoEncoder> {
+        let wanted = self.preset.video.as_ref().filter(|_| self.hardware_failed.is_none());
+        match (wanted, self.encoder()) {
+            (Some(video), Some(encoder)) => video.hardware.encoders(encoder.codec()),
+            _ => Vec::new(),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod encoder;
 pub mod error;
 pub mod facts;
 pub mod fleet;
+pub mod hardware;
 pub mod hdr;
 pub mod id;
 pub mod job;

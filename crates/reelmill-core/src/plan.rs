@@ -11,6 +11,7 @@ pub use estimate::{copied, rough, usual_speed};
 use crate::chunk::{ByteRange, Chunk};
 use crate::container::{Container, OutputKind};
 use crate::dolby::{self, DolbyKept, MetadataOnly};
+use crate::encoder::VideoEncoder;
 use crate::error::Failure;
 use crate::hdr::{self, Keep};
 use crate::media::{MediaInfo, Stream};
@@ -23,7 +24,7 @@ use crate::tracks::{Dropped, TrackAction, TrackPlan, Tracks};
 use estimate::estimate;
 use picture::video_encode;
 pub use picture::{ToneMapping, VideoEncode};
-use pieces::{choose_cut, threads};
+use pieces::{by_hardware, choose_cut, threads, whole};
 use serde::{Deserialize, Serialize};
 pub use size::Pieces;
 
@@ -150,6 +151,8 @@ pub enum WholeReason {
     Busy,
     /// There is only one slot.
     OneSlot,
+    /// Hardware encodes it, faster than it could be cut up and put together.
+    Hardware,
 }
 
 impl std::fmt::Display for WholeReason {
@@ -159,6 +162,7 @@ impl std::fmt::Display for WholeReason {
             Self::Short => f.write_str("it is too short to gain from being cut"),
             Self::Busy => f.write_str("other work keeps every slot busy"),
             Self::OneSlot => f.write_str("only one encoder can run at a time here"),
+            Self::Hardware => f.write_str("hardware encodes it"),
         }
     }
 }
@@ -184,6 +188,10 @@ pub struct PlanLimits {
     /// Chunk length the user asked for, seconds.
     #[serde(default)]
     pub chunk_seconds: Option<f64>,
+    /// The hardware encoder that some worker has proven, of those that the preset
+    /// allows the best.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<VideoEncoder>,
 }
 
 /// Makes the plan for converting the source of `facts` with `preset` into
@@ -233,7 +241,10 @@ pub fn plan_at_scenes(
     if encode.tonemap.is_none() {
         encode.hdr = hdr::decide(info, wanted, container, picture, &mut tracks.notes)?;
     }
-    let cut = choose_cut(media, index, (&encode, &scenes.starts), limits);
+    let cut = match by_hardware(&mut encode, wanted, limits, &mut tracks.notes) {
+        true => whole(media, WholeReason::Hardware),
+        false => choose_cut(media, index, (&encode, &scenes.starts), limits),
+    };
     tracks.notes.extend(scenes.note.clone());
     encode.threads = threads(&cut, limits);
     let time_base = stream.time_base.ok_or_else(|| no_time_base(stream))?;
@@ -371,7 +382,7 @@ impl Plan {
 mod tests {
     use super::*;
     use crate::chunk::StartsAt;
-    use crate::media::{StreamKind, VideoInfo};
+    use crate::media::{FieldOrder, StreamKind, VideoInfo};
     use crate::packets::tests::stream;
     use crate::preset::Presets;
     use crate::task::TaskKind;
@@ -415,7 +426,7 @@ mod tests {
     }
 
     fn limits(slots: u32) -> PlanLimits {
-        PlanLimits { slots, queued: 0, threads: 1, chunk_seconds: None }
+        PlanLimits { slots, queued: 0, threads: 1, chunk_seconds: None, hardware: None }
     }
 
     fn make(
@@ -443,6 +454,40 @@ mod tests {
         assert!(whole.whole_reason().unwrap().to_string().contains("cut off"));
         let short = make(&film(8.0, picture()), Ok(&stream(200, 50)), &[], limits(2)).unwrap();
         assert_eq!(short.whole_reason(), Some(&WholeReason::Short));
+    }
+
+    #[test]
+    fn hardware_encodes_whole_and_only_what_it_can_do_as_well() {
+        let index = stream(3000, 50);
+        let nvenc = Some(VideoEncoder::H264Nvenc);
+        let made = |info: VideoInfo, set: &[&str], hardware| {
+            let limits = PlanLimits { hardware, ..limits(2) };
+            make(&film(120.0, info), Ok(&index), set, limits).unwrap()
+        };
+        let encoder = |plan: &Plan| plan.video.encode.as_ref().unwrap().encoder;
+        let plan = made(picture(), &["hardware=auto", "crf=24"], nvenc);
+        assert_eq!(encoder(&plan), VideoEncoder::H264Nvenc);
+        assert_eq!(plan.whole_reason(), Some(&WholeReason::Hardware));
+        let encode = plan.video.encode.as_ref().unwrap();
+        assert_eq!((encode.crf, &encode.speed), (Some(24.0), &None));
+        assert_eq!(plan.work(1).and_then(|work| work.encode().map(|e| e.encoder)), nvenc);
+        let ten = VideoInfo { pixel_format: "yuv420p10le".into(), ..picture() };
+        let fields = VideoInfo { field_order: FieldOrder::TopFirst, ..picture() };
+        let refused = [
+            (picture(), vec!["hardware=auto"], None, "was proven"),
+            (ten, vec!["hardware=auto"], nvenc, "takes no yuv420p10le"),
+            (fields, vec!["hardware=auto"], nvenc, "cannot mark fields"),
+            (picture(), vec!["hardware=auto", "target_score=0.98"], nvenc, "for a score"),
+            (picture(), vec!["hardware=auto", "bitrate=800k"], nvenc, "holds no size"),
+        ];
+        for (info, set, hardware, why) in refused {
+            let plan = made(info, &set, hardware);
+            assert_eq!(encoder(&plan), VideoEncoder::X264, "{why}");
+            assert!(plan.notes.iter().any(|note| note.contains(why)), "{why}: {:?}", plan.notes);
+            assert!(!plan.chunks().is_empty(), "{why}");
+        }
+        let off = made(picture(), &[], nvenc);
+        assert_eq!((encoder(&off), off.notes.len()), (VideoEncoder::X264, 0));
     }
 
     #[test]

@@ -50,6 +50,7 @@ pub const BUILT_IN: &str = include_str!("presets.toml");
 /// Keys that `--set` accepts without their table's name.
 const SHORT_KEYS: &[(&str, &str)] = &[
     ("crf", "video.crf"),
+    ("hardware", "video.hardware"),
     ("speed", "video.speed"),
     ("tune", "video.tune"),
     ("width", "video.width"),

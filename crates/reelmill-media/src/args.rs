@@ -4,6 +4,7 @@ mod audio;
 mod concat;
 mod encoder;
 mod filter;
+pub mod hardware;
 mod input;
 mod picture;
 mod scene;
@@ -116,6 +117,13 @@ impl Args {
     #[must_use]
     pub fn writes(mut self, path: &Path) -> Self {
         self.access.write(path);
+        self
+    }
+
+    /// Allowed to use the graphics processors' devices.
+    #[must_use]
+    pub fn devices(mut self) -> Self {
+        self.access.use_devices();
         self
     }
 

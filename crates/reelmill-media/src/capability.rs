@@ -1,11 +1,12 @@
 //! Proves which encoders work on this machine, and which build each is.
 
-use crate::args::Args;
+use crate::args::{Args, hardware};
 use crate::process::ToolOutput;
 use crate::tools::Tools;
 use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::error::Failure;
 use sha2::{Digest as _, Sha256};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -33,14 +34,32 @@ pub fn ffmpeg_encoder_name(encoder: VideoEncoder) -> &'static str {
         VideoEncoder::SvtAv1 => "libsvtav1",
         VideoEncoder::Vp9 => "libvpx-vp9",
         VideoEncoder::Ffv1 => "ffv1",
+        VideoEncoder::H264Nvenc => "h264_nvenc",
+        VideoEncoder::HevcNvenc => "hevc_nvenc",
+        VideoEncoder::Av1Nvenc => "av1_nvenc",
+        VideoEncoder::H264Qsv => "h264_qsv",
+        VideoEncoder::HevcQsv => "hevc_qsv",
+        VideoEncoder::Av1Qsv => "av1_qsv",
+        VideoEncoder::H264Vaapi => "h264_vaapi",
+        VideoEncoder::HevcVaapi => "hevc_vaapi",
+        VideoEncoder::Av1Vaapi => "av1_vaapi",
+        VideoEncoder::H264Amf => "h264_amf",
+        VideoEncoder::HevcAmf => "hevc_amf",
+        VideoEncoder::Av1Amf => "av1_amf",
+        VideoEncoder::H264Videotoolbox => "h264_videotoolbox",
+        VideoEncoder::HevcVideotoolbox => "hevc_videotoolbox",
     }
 }
 
-/// Encodes a few small frames with every encoder, two at a time; the outcomes
-/// are in the order of [`VideoEncoder::ALL`].
-pub async fn prove_encoders(tools: &Tools, cancel: &CancellationToken) -> Vec<EncoderTrial> {
+/// Encodes a few small frames with each of `encoders`, two at a time; the outcomes
+/// are in their order.
+pub async fn prove_encoders(
+    tools: &Tools,
+    encoders: &[VideoEncoder],
+    cancel: &CancellationToken,
+) -> Vec<EncoderTrial> {
     let mut trials = Vec::new();
-    for pair in VideoEncoder::ALL.chunks(2) {
+    for pair in encoders.chunks(2) {
         match *pair {
             [one, two] => {
                 let (one, two) = tokio::join!(prove(tools, one, cancel), prove(tools, two, cancel));
@@ -62,11 +81,24 @@ pub async fn prove(
     encoder: VideoEncoder,
     cancel: &CancellationToken,
 ) -> EncoderTrial {
+    if let Some(kind) = encoder.hardware()
+        && !hardware::may_be(kind, &devices())
+    {
+        let signs = hardware::signs(kind).join(", ");
+        let message = format!("no such hardware: {} has none of {signs}", devices().display());
+        return EncoderTrial { encoder, outcome: Err(message) };
+    }
     let output = trial(tools, encoder, cancel).await;
     let outcome = output
         .map_err(|failure| failure.message)
         .and_then(|output| fingerprint(&tools.version.text, &output));
     EncoderTrial { encoder, outcome }
+}
+
+/// Where devices lie; tests have some that are none.
+fn devices() -> PathBuf {
+    let named = std::env::var_os("REELMILL_TEST_DEVICES").filter(|_| cfg!(debug_assertions));
+    named.map_or_else(|| PathBuf::from(hardware::DEVICES), PathBuf::from)
 }
 
 /// Encodes single-threaded, for the bytes must not depend on the machine.
@@ -76,13 +108,22 @@ async fn trial(
     cancel: &CancellationToken,
 ) -> Result<ToolOutput, Failure> {
     // At level info, x265 and SVT-AV1 state their versions.
-    let args = Args::new()
-        .args(["-nostdin", "-hide_banner", "-nostats", "-v", "info"])
-        .args(["-f", "lavfi", "-i", "testsrc2=s=64x64:r=25"])
-        .args(["-frames:v", "8", "-pix_fmt", "yuv420p"])
-        .args(["-c:v", ffmpeg_encoder_name(encoder), "-threads", "1"])
-        .args(settings(encoder))
-        .args(["-f", "rawvideo", "pipe:1"]);
+    let args = Args::new().args(["-nostdin", "-hide_banner", "-nostats", "-v", "info"]);
+    let args = match hardware::Way::of(encoder) {
+        // Hardware takes no pictures so small as software does.
+        Some(way) => args
+            .join(way.device())
+            .args(["-f", "lavfi", "-i", "testsrc2=s=320x240:r=25", "-frames:v", "8", "-vf"])
+            .arg(format!("format=yuv420p{}", way.upload("yuv420p")))
+            .args(["-c:v", ffmpeg_encoder_name(encoder), "-g", "8"])
+            .join(way.quality(encoder.crf_range().map(|range| range.2))),
+        None => args
+            .args(["-f", "lavfi", "-i", "testsrc2=s=64x64:r=25"])
+            .args(["-frames:v", "8", "-pix_fmt", "yuv420p"])
+            .args(["-c:v", ffmpeg_encoder_name(encoder), "-threads", "1"])
+            .args(settings(encoder)),
+    };
+    let args = args.args(["-f", "rawvideo", "pipe:1"]);
     tools.ffmpeg(args).limit(LIMIT).capture_limit(1 << 20).run(cancel).await
 }
 
@@ -100,6 +141,7 @@ fn settings(encoder: VideoEncoder) -> &'static [&'static str] {
         VideoEncoder::SvtAv1 => &["-preset", "10", "-svtav1-params", "lp=1"],
         VideoEncoder::Vp9 => &["-deadline", "good", "-cpu-used", "8", "-b:v", "0", "-crf", "40"],
         VideoEncoder::Ffv1 => &["-level", "3"],
+        _ => &[],
     }
 }
 
@@ -138,10 +180,11 @@ mod tests {
     async fn every_encoder_gets_a_stable_outcome() {
         let tools = fixture::tools().await;
         let cancel = CancellationToken::new();
-        let trials = prove_encoders(&tools, &cancel).await;
-        assert_eq!(trials, prove_encoders(&tools, &cancel).await);
+        let all = VideoEncoder::SOFTWARE;
+        let trials = prove_encoders(&tools, &all, &cancel).await;
+        assert_eq!(trials, prove_encoders(&tools, &all, &cancel).await);
         let encoders: Vec<_> = trials.iter().map(|trial| trial.encoder).collect();
-        assert_eq!(encoders, VideoEncoder::ALL);
+        assert_eq!(encoders, all);
         let works = trials.iter().filter_map(|trial| trial.outcome.as_ref().ok());
         let different: BTreeSet<_> = works.clone().collect();
         assert_eq!(different.len(), works.count(), "{trials:?}");

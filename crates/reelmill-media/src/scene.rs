@@ -134,7 +134,13 @@ mod tests {
         let index = packets::index(tools, path, 0, &cancel).await.unwrap();
         let facts = SourceFacts { media: &media, index: Ok(&index), skeleton: Vec::new() };
         let preset = Presets::built_in().unwrap().get("hevc", &["speed=slow".into()]).unwrap();
-        let limits = PlanLimits { slots: 2, queued: 0, threads: 1, chunk_seconds: Some(3.0) };
+        let limits = PlanLimits {
+            slots: 2,
+            queued: 0,
+            threads: 1,
+            chunk_seconds: Some(3.0),
+            hardware: None,
+        };
         let first = plan(facts.clone(), &preset, preset.format, limits).unwrap();
         let looks = vec![Look { preroll: None, from: 0, until: i64::MAX }];
         let encode = first.video.encode.as_ref().unwrap();

@@ -28,6 +28,7 @@ fn new_job(number: u128) -> NewJob {
         retry: RetryPolicy::default(),
         stage_path: None,
         uncuttable: None,
+        hardware_failed: None,
     };
     let now = Timestamp(1_700_000_000_000_000);
     let job = Job {

@@ -5,14 +5,16 @@ use crate::clock;
 use crate::coordinator::{Coordinator, Service, Settings};
 use crate::paths;
 use crate::worker::{LocalDepot, Slot, Spots, Worker};
+use reelmill_core::container::Container;
 use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::error::Failure;
+use reelmill_core::hardware::Hardware;
 use reelmill_core::id::{SessionId, WorkerId};
 use reelmill_core::lease::LeaseTerms;
-use reelmill_core::preset::Presets;
+use reelmill_core::preset::{Preset, Presets};
 use reelmill_core::retry::RetryPolicy;
 use reelmill_core::schedule::ProvenEncoder;
-use reelmill_media::capability::{EncoderTrial, prove, prove_encoders};
+use reelmill_media::capability::{EncoderTrial, prove_encoders};
 use reelmill_media::tools::Tools;
 use reelmill_store::{LocalBlobs, SqliteStore, Store};
 use std::path::{Path, PathBuf};
@@ -96,25 +98,48 @@ pub(crate) async fn own_worker(store: &dyn Store, number: u32) -> Result<WorkerI
     Ok(id)
 }
 
-/// `encoder`, if it works on this machine.
-pub(crate) async fn proven_one(
+/// The encoder that an output of `preset` in `container` needs, and those in hardware
+/// that may stand in for it, as far as they work on this machine.
+pub(crate) async fn proven_for(
     tools: &Tools,
-    encoder: Option<VideoEncoder>,
+    (preset, container): (&Preset, Container),
     cancel: &CancellationToken,
 ) -> Vec<ProvenEncoder> {
-    let Some(encoder) = encoder else { return Vec::new() };
-    working(vec![prove(tools, encoder, cancel).await])
+    let Some(encoder) = preset.encoder_for(container) else { return Vec::new() };
+    let hardware = preset.video.as_ref().map_or(Hardware::Off, |video| video.hardware);
+    let mut encoders = vec![encoder];
+    encoders.extend(hardware.encoders(encoder.codec()));
+    working(prove_encoders(tools, &encoders, cancel).await)
+}
+
+/// The best encoder in hardware that works on this machine, of those that `preset`
+/// allows.
+pub(crate) async fn hardware_for(
+    tools: &Tools,
+    preset: &Preset,
+    cancel: &CancellationToken,
+) -> Option<VideoEncoder> {
+    let video = preset.video.as_ref()?;
+    let allowed = video.hardware.encoders(video.encoder.codec());
+    let proven = working(prove_encoders(tools, &allowed, cancel).await);
+    proven.first().map(|proven| proven.encoder)
 }
 
 /// All encoders that work on this machine.
 pub(crate) async fn proven(tools: &Tools, cancel: &CancellationToken) -> Vec<ProvenEncoder> {
-    working(prove_encoders(tools, cancel).await)
+    let all = [VideoEncoder::SOFTWARE.as_slice(), VideoEncoder::HARDWARE.as_slice()].concat();
+    working(prove_encoders(tools, &all, cancel).await)
 }
 
 /// Those that worked when tried; logs the others.
 fn working(trials: Vec<EncoderTrial>) -> Vec<ProvenEncoder> {
     let proven = |trial: EncoderTrial| match trial.outcome {
         Ok(fingerprint) => Some(ProvenEncoder { encoder: trial.encoder, fingerprint }),
+        // Most machines lack most kinds.
+        Err(why) if trial.encoder.hardware().is_some() => {
+            tracing::info!(encoder = %trial.encoder, why, "not encoded in hardware");
+            None
+        }
         Err(why) => {
             tracing::warn!(encoder = %trial.encoder, why, "encoder does not work here");
             None

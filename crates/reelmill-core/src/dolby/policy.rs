@@ -88,6 +88,7 @@ fn same_frames(preset: &VideoPreset) -> &VideoPreset {
         target_metric: _,
         bitrate: _,
         max_size: _,
+        hardware: _,
     } = preset;
     preset
 }

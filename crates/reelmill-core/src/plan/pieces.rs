@@ -1,9 +1,46 @@
-//! In which pieces a picture is encoded.
+//! In which pieces a picture is encoded, and whether by hardware.
 
 use super::{Cut, PlanLimits, VideoEncode, WholeReason};
 use crate::cut::{ChunkLength, Film, MIN_AUTO_SECONDS, cut};
+use crate::hardware::{Hardware, stand_in};
 use crate::media::MediaInfo;
 use crate::packets::{PacketIndex, Uncuttable};
+use crate::preset::VideoPreset;
+
+/// Whether hardware encodes, which `encode` is changed for then; a note says why it
+/// does not, though `preset` asks for it.
+pub(super) fn by_hardware(
+    encode: &mut VideoEncode,
+    preset: &VideoPreset,
+    limits: PlanLimits,
+    notes: &mut Vec<String>,
+) -> bool {
+    if preset.hardware == Hardware::Off {
+        return false;
+    }
+    let made = match limits.hardware {
+        Some(by) if preset.aim().is_some() => Err(format!("{by} holds no size and no bit rate")),
+        Some(by) => stand_in(encode, by),
+        None => Err(format!("no {} encoder in hardware was proven", encode.encoder.codec())),
+    };
+    match made {
+        Ok(made) => {
+            notes.push(format!("{} encodes instead of {}", made.encoder, encode.encoder));
+            *encode = made;
+            true
+        }
+        Err(why) => {
+            notes.push(format!("{} encodes, not hardware: {why}", encode.encoder));
+            false
+        }
+    }
+}
+
+/// The picture of `media` in one piece.
+pub(super) fn whole(media: &MediaInfo, reason: WholeReason) -> Cut {
+    let declared = media.video().and_then(|(stream, _)| stream.duration).or(media.duration);
+    Cut::Whole { reason, declared }
+}
 
 /// In which pieces the picture of `media` is encoded, `scenes` being known to begin
 /// where they do.
@@ -13,8 +50,7 @@ pub(super) fn choose_cut(
     (encode, scenes): (&VideoEncode, &[i64]),
     limits: PlanLimits,
 ) -> Cut {
-    let declared = media.video().and_then(|(stream, _)| stream.duration).or(media.duration);
-    let whole = |reason| Cut::Whole { reason, declared };
+    let whole = |reason| whole(media, reason);
     let index = match index {
         Ok(index) => index,
         Err(reason) => return whole(WholeReason::Unsafe(reason)),

@@ -1,6 +1,7 @@
 //! What a preset says of the picture.
 
 use crate::encoder::VideoEncoder;
+use crate::hardware::Hardware;
 use crate::hdr::{DolbyKeep, Keep};
 use crate::library::quantity::read_amount;
 use crate::rate::Aim;
@@ -71,6 +72,9 @@ pub struct VideoPreset {
     /// Bytes that the output has at most, all counted; with fewer at `crf` it stays so.
     #[serde(default, deserialize_with = "read_amount", skip_serializing_if = "Option::is_none")]
     pub max_size: Option<u64>,
+    /// Which hardware may encode instead, where it was proven.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub hardware: Hardware,
 }
 
 /// What becomes of an interlaced picture.
@@ -166,9 +170,24 @@ impl VideoPreset {
         Ok(())
     }
 
+    /// Whether what is said of hardware makes sense.
+    fn check_hardware(&self) -> Result<(), String> {
+        let encoder = self.encoder;
+        if let Some(hardware) = encoder.hardware() {
+            let name = hardware.name();
+            return Err(format!("{encoder} stands in for another: set hardware = \"{name}\""));
+        }
+        if self.hardware != Hardware::Off && self.hardware.encoders(encoder.codec()).is_empty() {
+            let name = self.hardware.name();
+            return Err(format!("hardware '{name}' has no encoder for {}", encoder.codec()));
+        }
+        Ok(())
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
         let encoder = self.encoder;
         self.check_size()?;
+        self.check_hardware()?;
         if let Some(crf) = self.crf {
             let Some((low, high, _)) = encoder.crf_range() else {
                 return Err(format!("{encoder} has no crf"));

@@ -73,7 +73,8 @@ fn planned(seconds: i64, set: &[&str]) -> (crate::media::MediaInfo, PacketIndex,
     let (media, index) = (film(seconds as f64), stream(seconds * 25, 50));
     let set: Vec<String> = set.iter().map(|set| (*set).to_owned()).collect();
     let preset = crate::preset::Presets::built_in().unwrap().get("h264", &set).unwrap();
-    let limits = PlanLimits { slots: 2, queued: 0, threads: 1, chunk_seconds: None };
+    let limits =
+        PlanLimits { slots: 2, queued: 0, threads: 1, chunk_seconds: None, hardware: None };
     let facts = SourceFacts { media: &media, index: Ok(&index), skeleton: vec![] };
     let plan = plan(facts, &preset, preset.format, limits).unwrap();
     (media, index, plan)

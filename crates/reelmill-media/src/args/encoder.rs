@@ -2,6 +2,7 @@
 
 use super::Args;
 use super::filter::is_rgb;
+use super::hardware::Way;
 use crate::capability::ffmpeg_encoder_name;
 use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::hdr::MasteringDisplay;
@@ -13,16 +14,19 @@ use reelmill_core::plan::VideoEncode;
 /// `source_pixels` is the source's pixel format.
 #[must_use]
 pub fn encoder(encode: &VideoEncode, source_pixels: &str) -> Args {
-    let args = Args::new()
-        .option("-c:v", ffmpeg_encoder_name(encode.encoder))
-        .maybe("-crf:v", encode.crf.map(|crf| crf.to_string()))
-        .option("-g:v", encode.keyframe_interval.to_string());
+    let args = Args::new().option("-c:v", ffmpeg_encoder_name(encode.encoder));
+    let args = match Way::of(encode.encoder) {
+        Some(way) => args.join(way.quality(encode.crf)),
+        None => args.maybe("-crf:v", encode.crf.map(|crf| crf.to_string())),
+    };
+    let args = args.option("-g:v", encode.keyframe_interval.to_string());
     let args = match encode.encoder {
         VideoEncoder::X264 => x264(args, encode),
         VideoEncoder::X265 => x265(args, encode),
         VideoEncoder::SvtAv1 => svt_av1(args, encode),
         VideoEncoder::Vp9 => vp9(args, encode),
         VideoEncoder::Ffv1 => ffv1(args, encode),
+        _ => args,
     };
     fields(colour(args, &output_colour(encode, source_pixels)), encode.field_order)
 }

@@ -73,12 +73,29 @@ fn lines(args: &Args) -> String {
 
 #[test]
 fn a_chunk_of_each_encoder() {
-    for encoder in VideoEncoder::ALL {
+    for encoder in VideoEncoder::SOFTWARE {
         let encode = encode(encoder);
         let piece = piece((42_000, Some(52_000)), Some(41_680));
         let args = chunk(video(&encode), &piece, Some(32_033), Path::new("/tmp/c.nut"));
         insta::assert_snapshot!(format!("chunk_{encoder}"), lines(&args));
     }
+}
+
+#[test]
+fn a_whole_film_by_each_kind_of_hardware() {
+    let made: Vec<String> = VideoEncoder::HARDWARE
+        .into_iter()
+        .map(|encoder| {
+            let mut encode = encode(encoder);
+            if encoder.codec() == "hevc" {
+                encode.pixel_format = "yuv420p10le".into();
+            }
+            let args = whole(video(&encode), 0, Path::new("/tmp/w.nut"), "seen.txt");
+            assert!(args.clone().into_parts().1 != Args::new().into_parts().1, "no devices");
+            format!("{encoder}\n{}", lines(&args).replace('\n', " "))
+        })
+        .collect();
+    insta::assert_snapshot!(made.join("\n\n"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Commands that encode video.
 
+use super::hardware::Way;
 use super::{Args, encoder as encoder_args, micros, picture_chain, quiet, source_input};
 use reelmill_core::chunk::Chunk;
 use reelmill_core::encoder::VideoEncoder;
@@ -35,7 +36,7 @@ pub fn chunk(video: VideoArgs<'_>, chunk: &Chunk, preroll: Option<i64>, out: &Pa
     let range = (warm_up.unwrap_or(chunk.start), chunk.end);
     let fields = video.encode.deinterlace;
     let cut = super::filter::stretch(video.stream, video.time_base, range, chunk.start, fields);
-    let graph = format!("{cut}{}[e]", picture_chain(video.encode, video.pixel_format));
+    let graph = format!("{cut}{}[e]", pictures(video));
     let args = reader(video, preroll).option("-filter_complex", graph);
     let args = match (warm_up, encoder) {
         (None, _) => args,
@@ -59,7 +60,7 @@ pub fn whole(video: VideoArgs<'_>, origin: i64, out: &Path, seen: &str) -> Args 
         (origin, seen),
         video.encode.deinterlace,
     );
-    let graph = format!("{all}{}[e]", picture_chain(video.encode, video.pixel_format));
+    let graph = format!("{all}{}[e]", pictures(video));
     writer(reader(video, None).option("-filter_complex", graph), video, out)
 }
 
@@ -71,10 +72,19 @@ pub fn lead_in(start_micros: i64, base: TimeBase) -> i64 {
     base.ticks_at_micros(start_micros) - base.ticks_in(10.0).max(1)
 }
 
+/// The filters that make the pictures to encode, and bring them where the encoder
+/// takes them.
+fn pictures(video: VideoArgs<'_>) -> String {
+    let upload = Way::of(video.encode.encoder).map(|way| way.upload(&video.encode.pixel_format));
+    picture_chain(video.encode, video.pixel_format) + &upload.unwrap_or_default()
+}
+
 /// Opens the source and seeks to the keyframe `preroll`.
 pub(super) fn reader(video: VideoArgs<'_>, preroll: Option<i64>) -> Args {
     let seek = preroll.map(|ticks| micros(ceil_micros(video.time_base, ticks)));
+    let device = Way::of(video.encode.encoder).map_or_else(Args::new, Way::device);
     let mut args = quiet()
+        .join(device)
         .arg("-copyts")
         .maybe("-threads", decoder_threads(video))
         .maybe("-filter_complex_threads", some_threads(video));

@@ -8,6 +8,7 @@ pub struct Access {
     reads: Vec<PathBuf>,
     writes: Vec<PathBuf>,
     folders: Vec<PathBuf>,
+    devices: bool,
 }
 
 impl Access {
@@ -32,11 +33,17 @@ impl Access {
         self.folders.push(path.to_owned());
     }
 
+    /// It may use the graphics processors.
+    pub fn use_devices(&mut self) {
+        self.devices = true;
+    }
+
     /// With what the other may touch as well.
     pub fn join(&mut self, other: Self) {
         self.reads.extend(other.reads);
         self.writes.extend(other.writes);
         self.folders.extend(other.folders);
+        self.devices |= other.devices;
     }
 
     pub(crate) fn reads(&self) -> &[PathBuf] {
@@ -45,6 +52,37 @@ impl Access {
 
     pub(crate) fn writes(&self) -> &[PathBuf] {
         &self.writes
+    }
+
+    /// The graphics processors' devices, where they may be used and there are any.
+    pub(crate) fn devices(&self) -> Vec<PathBuf> {
+        if !self.devices {
+            return Vec::new();
+        }
+        let entries = std::fs::read_dir("/dev").into_iter().flatten().flatten();
+        entries
+            .filter(|entry| {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                name == "dri" || name == "dxg" || name == "kfd" || name.starts_with("nvidia")
+            })
+            .map(|entry| entry.path())
+            .collect()
+    }
+
+    /// What drivers read of the system besides.
+    pub(crate) fn device_facts(&self) -> &'static [&'static str] {
+        let facts: &[&str] = &[
+            "/sys/class",
+            "/sys/bus",
+            "/sys/dev",
+            "/sys/devices",
+            "/proc/driver",
+            "/proc/devices",
+            "/etc/vulkan",
+            "/etc/OpenCL",
+        ];
+        if self.devices { facts } else { &[] }
     }
 
     pub(crate) fn folders(&self) -> &[PathBuf] {

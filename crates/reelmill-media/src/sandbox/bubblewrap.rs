@@ -26,6 +26,12 @@ pub(super) fn args(
         bind("--ro-bind-try", &path);
     }
     bind("--ro-bind-try", program);
+    for path in access.devices() {
+        bind("--dev-bind-try", &path);
+    }
+    for path in access.device_facts().iter().filter(|path| !path.starts_with("/proc")) {
+        bind("--ro-bind-try", Path::new(path));
+    }
     for path in access.folders() {
         bind("--bind-try", &absolute(path));
     }

@@ -75,6 +75,12 @@ fn rules(program: &Path, access: &Access) -> Result<RulesetCreated, RulesetError
     for path in may_run(program) {
         rules = allow(rules, &path, AccessFs::Execute | AccessFs::ReadFile)?;
     }
+    for path in access.devices() {
+        rules = allow(rules, &path, device | AccessFs::ReadDir | AccessFs::IoctlDev)?;
+    }
+    for path in access.device_facts() {
+        rules = allow(rules, Path::new(path), look)?;
+    }
     for path in access.reads() {
         rules = allow(rules, path, AccessFs::ReadFile.into())?;
     }

@@ -28,7 +28,8 @@ async fn setting() -> Setting {
     let media = probe(&tools, &source, &cancel).await.unwrap();
     let packets = index(&tools, &source, 0, &cancel).await.unwrap();
     let facts = SourceFacts { media: &media, index: Ok(&packets), skeleton: Vec::new() };
-    let limits = PlanLimits { slots: 2, queued: 0, threads: 1, chunk_seconds: Some(2.0) };
+    let limits =
+        PlanLimits { slots: 2, queued: 0, threads: 1, chunk_seconds: Some(2.0), hardware: None };
     let preset = preset("h264", &["speed=ultrafast"]);
     let plan = plan(facts, &preset, Container::Mkv, limits).unwrap();
     Setting { dir, source, plan }

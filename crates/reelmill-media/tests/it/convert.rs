@@ -232,6 +232,12 @@ pub(crate) async fn make_plan(
     };
     let packets = index(tools, source, stream.index, &CancellationToken::new()).await?;
     let index = uncuttable.map_or(Ok(&packets), Err);
-    let limits = PlanLimits { slots: 2, queued: 0, threads: 2, chunk_seconds: Some(chunk_seconds) };
+    let limits = PlanLimits {
+        slots: 2,
+        queued: 0,
+        threads: 2,
+        chunk_seconds: Some(chunk_seconds),
+        hardware: None,
+    };
     plan(SourceFacts { media, index, skeleton: Vec::new() }, preset, container, limits)
 }

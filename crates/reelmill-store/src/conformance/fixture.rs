@@ -56,6 +56,7 @@ pub(crate) fn request() -> Request {
         retry: RULES.retry,
         stage_path: None,
         uncuttable: None,
+        hardware_failed: None,
     }
 }
 
@@ -209,7 +210,8 @@ pub(crate) fn media() -> MediaInfo {
 pub(crate) fn a_plan() -> Plan {
     let media = media();
     let facts = SourceFacts { media: &media, index: Err(Uncuttable::Empty), skeleton: vec![] };
-    let limits = PlanLimits { slots: 2, queued: 0, threads: 1, chunk_seconds: None };
+    let limits =
+        PlanLimits { slots: 2, queued: 0, threads: 1, chunk_seconds: None, hardware: None };
     plan(facts, &preset(), Container::Mkv, limits).unwrap()
 }
 

@@ -116,7 +116,7 @@ impl One<'_> {
         // The trial of the encoder needs as long as the probe; let them share the wait.
         let (media, encoders) = tokio::join!(
             check_input(self.tools, self.input, preset.format, &self.stop.now),
-            farm::proven_one(self.tools, preset.encoder_for(preset.format), &self.stop.now),
+            farm::proven_for(self.tools, (preset, preset.format), &self.stop.now),
         );
         let media = media?;
         check_output(self.input, &output, self.overwrite)?;
@@ -193,7 +193,7 @@ impl One<'_> {
         coordinator.recover(&[own]).await?;
         let job = self.submit(&coordinator, (place, staged), chosen).await?;
         if let Some(encoder) = job.request.encoder()
-            && encoders.is_empty()
+            && !encoders.iter().any(|proven| proven.encoder == encoder)
             && !self.stop.drain.is_cancelled()
         {
             let message = format!("the {encoder} encoder does not work on this machine");

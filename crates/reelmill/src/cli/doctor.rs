@@ -4,6 +4,7 @@ use super::args::Common;
 use super::out;
 use crate::exit::{Ending, Exit};
 use crate::{farm, paths};
+use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::error::Failure;
 use reelmill_media::capability::prove_encoders;
 use reelmill_media::sandbox::{Cage, Level, Wanted};
@@ -27,12 +28,18 @@ enum State {
     Ok,
     Warning,
     Missing,
+    /// It is not there, and nothing needs it.
+    Absent,
 }
 
 impl Finding {
     fn new(what: impl Into<String>, ok: bool, detail: impl Into<String>) -> Self {
         let state = if ok { State::Ok } else { State::Missing };
         Self { what: what.into(), state, detail: detail.into() }
+    }
+
+    fn absent(what: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { what: what.into(), state: State::Absent, detail: detail.into() }
     }
 
     fn warning(what: impl Into<String>, detail: impl Into<String>) -> Self {
@@ -70,6 +77,7 @@ pub(crate) async fn run(common: &Common) -> Result<Exit, Ending> {
                 State::Ok => "ok      ",
                 State::Warning => "warning ",
                 State::Missing => "missing ",
+                State::Absent => "absent  ",
             };
             out::line(&format!("{mark}{:<16} {}", finding.what, finding.detail));
         }
@@ -91,11 +99,13 @@ async fn look_at_tools(tools: &Tools, findings: &mut Vec<Finding>) -> bool {
         findings.push(Finding::warning("FFmpeg security", warning));
     }
     let mut any = false;
-    for trial in prove_encoders(tools, &CancellationToken::new()).await {
+    let all = [VideoEncoder::SOFTWARE.as_slice(), VideoEncoder::HARDWARE.as_slice()].concat();
+    for trial in prove_encoders(tools, &all, &CancellationToken::new()).await {
         let what = format!("encoder {}", trial.encoder);
-        any |= trial.outcome.is_ok();
+        any |= trial.outcome.is_ok() && trial.encoder.hardware().is_none();
         findings.push(match trial.outcome {
             Ok(build) => Finding::new(what, true, format!("works (build {build})")),
+            Err(why) if trial.encoder.hardware().is_some() => Finding::absent(what, why),
             Err(why) => Finding::new(what, false, why),
         });
     }

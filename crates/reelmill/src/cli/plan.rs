@@ -29,6 +29,7 @@ pub(crate) async fn run(args: PlanArgs, common: &Common) -> Result<Exit, Ending>
         queued: 0,
         threads: (farm::cores() / slots).max(1),
         chunk_seconds: args.encode.chunk_seconds,
+        hardware: farm::hardware_for(&tools, &preset, &cancel).await,
     };
     let index = index.as_ref().map_err(Clone::clone);
     let facts = SourceFacts { media: &media, index, skeleton };

@@ -14,7 +14,8 @@ pub(crate) struct Display {
     quiet: bool,
     bar: Option<ProgressBar>,
     told: Option<(usize, Phase, u64, Option<u32>)>,
-    planned: bool,
+    /// Generation of the plan that was told.
+    planned: Option<u32>,
 }
 
 impl Display {
@@ -27,7 +28,7 @@ impl Display {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        Self { json, quiet, bar, told: None, planned: false }
+        Self { json, quiet, bar, told: None, planned: None }
     }
 
     /// Shows where the job stands.
@@ -48,12 +49,13 @@ impl Display {
         bar.set_message(format!("{again}chunks {done}/{all} {:.1} fps{speed}{eta}", view.fps));
     }
 
-    /// What the plan has to say, once.
+    /// What each plan has to say, once.
     fn tell_plan(&mut self, view: &JobView) {
-        if self.planned || view.chunks.len() < 2 {
+        let generation = view.job.generation;
+        if self.planned == Some(generation) || view.chunks.len() < 2 {
             return;
         }
-        self.planned = true;
+        self.planned = Some(generation);
         let (kept, all) = view.pieces();
         if self.json {
             out::json(&serde_json::json!({

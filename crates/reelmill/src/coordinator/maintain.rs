@@ -176,12 +176,15 @@ impl Coordinator {
         let silence = self.settings.terms.length.max(30_000_000).saturating_mul(3);
         let now = clock::now();
         for job in pinned {
-            let Some(encoder) = job.request.encoder() else { continue };
+            let plan = self.plan_of(job.id, job.generation).await?;
+            let planned = plan.and_then(|plan| plan.video.encode.as_ref().map(|e| e.encoder));
+            let Some(encoder) = planned.or(job.request.encoder()) else { continue };
             let builds = || {
                 let alive = workers.iter().filter(|worker| worker.state != WorkerState::Gone);
                 alive.filter_map(|worker| worker.facts.fingerprint(encoder))
             };
-            let orphaned = builds().next().is_some()
+            // Software can always do what hardware does that is gone.
+            let orphaned = (builds().next().is_some() || encoder.hardware().is_some())
                 && !builds().any(|build| Some(build) == job.encoder_pin.as_deref());
             if orphaned && now.since(job.updated) > silence {
                 tracing::warn!(job = %job.id, "no worker has its encoder build any more; planning again");

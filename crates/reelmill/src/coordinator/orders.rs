@@ -2,6 +2,7 @@
 
 use super::Coordinator;
 use crate::task_source::{Assignment, FinishOrder, Order, Part};
+use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::error::Failure;
 use reelmill_core::job::Job;
 use reelmill_core::lease::LeaseProof;
@@ -54,6 +55,8 @@ impl Coordinator {
     /// What the farm can offer a job that is planned now.
     fn limits(&self, job: &Job, ready: &[Candidate]) -> PlanLimits {
         let slots = job.request.encoder().map_or(1, |encoder| self.fleet.slots_for(encoder));
+        let able = |encoder: &VideoEncoder| self.fleet.slots_for(*encoder) > 0;
+        let hardware = job.request.hardware().into_iter().find(able);
         let others = |task: &&Candidate| {
             task.task.job != job.id && !task.kind.is_house_work() && task.priority >= job.priority
         };
@@ -62,6 +65,7 @@ impl Coordinator {
             queued: ready.iter().filter(others).count() as u32,
             threads: self.settings.encoder_threads,
             chunk_seconds: job.request.chunk_seconds,
+            hardware,
         }
     }
 

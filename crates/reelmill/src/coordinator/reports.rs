@@ -178,8 +178,14 @@ impl Coordinator {
             return Ok(());
         };
         let mut request = job.request;
-        request.uncuttable = Some(Uncuttable::Contradicted { message: failure.message.clone() });
-        tracing::warn!(job = %id, why = %failure, "planning again without cutting");
+        if task.needs.is_some_and(|encoder| encoder.hardware().is_some()) {
+            request.hardware_failed = Some(failure.message.clone());
+            tracing::warn!(job = %id, why = %failure, "planning again without hardware");
+        } else {
+            let message = failure.message.clone();
+            request.uncuttable = Some(Uncuttable::Contradicted { message });
+            tracing::warn!(job = %id, why = %failure, "planning again without cutting");
+        }
         self.store.job_replan(id, &request, clock::now()).await?;
         self.live.forget(|task, _| task.job == id);
         self.bell.notify_waiters();

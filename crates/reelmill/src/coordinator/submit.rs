@@ -195,6 +195,7 @@ impl Coordinator {
             retry,
             stage_path: submission.stage_path.clone(),
             uncuttable: None,
+            hardware_failed: None,
         })
     }
 

@@ -44,7 +44,8 @@ pub(crate) async fn attempt(
     }
     let (media, index, skeleton) = analyse(tools, path, None, cancel).await?;
     let threads = farm::cores();
-    let limits = PlanLimits { slots: 1, queued: 0, threads, chunk_seconds: Some(SECONDS) };
+    let limits =
+        PlanLimits { slots: 1, queued: 0, threads, chunk_seconds: Some(SECONDS), hardware: None };
     let index = index.as_ref().map_err(Clone::clone);
     let plan = plan(SourceFacts { media: &media, index, skeleton }, preset, preset.format, limits)?;
     let (codec, pixel_format) = media

@@ -1,12 +1,13 @@
 //! Doing one task.
 
-use super::planning::{analyse, plan_film};
+use super::planning::{analyse, plan_request};
 use super::run::{Meter, Worker};
 use super::sizing;
 use crate::files;
 use crate::task_source::{Assignment, FinishOrder, Order, Part, Report};
 use reelmill_core::check::Verdict;
 use reelmill_core::container::{Container, OutputKind};
+use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::job::Request;
 use reelmill_core::media::MediaInfo;
@@ -87,9 +88,8 @@ impl Attempt<'_> {
         let (media, index, skeleton) = facts.await?;
         let source =
             SourceFacts { media: &media, index: index.as_ref().map_err(Clone::clone), skeleton };
-        let wanted = (&request.preset, request.container);
-        let tools = &self.worker.tools;
-        let planning = plan_film(tools, &path, source, wanted, limits, self.cancel);
+        let planning =
+            plan_request(&self.worker.tools, &path, source, request, limits, self.cancel);
         let plan = self.ticking(Box::pin(planning)).await?;
         Ok(Report::Analysed { media, plan: Box::new(plan) })
     }
@@ -174,7 +174,8 @@ impl Attempt<'_> {
                     time_base: *time_base,
                     encode,
                 };
-                encode_video(tools, job, *declared, out, &told, self.cancel).await
+                let made = encode_video(tools, job, *declared, out, &told, self.cancel).await;
+                made.map_err(|failure| by_software(failure, encode.encoder))
             }
             Work::EncodeAudio { .. } | Work::Finish => {
                 Err(Failure::permanent("this task has no picture"))
@@ -300,6 +301,18 @@ impl Attempt<'_> {
         let (bytes, sha512) = (blob.bytes, blob.sha512.clone());
         Ok(Finished { blob: Some(blob), bytes, sha512, verdict })
     }
+}
+
+/// What hardware fails at is planned again for software, whatever it said: drivers
+/// say little that is true, and if the source is bad, software will tell.
+fn by_software(failure: Failure, encoder: VideoEncoder) -> Failure {
+    let own = [FailureClass::Cancelled, FailureClass::NoSpace].contains(&failure.class);
+    if own || encoder.hardware().is_none() {
+        return failure;
+    }
+    let message = format!("{encoder} failed: {}", failure.message);
+    Failure { class: FailureClass::Recut, message, ..failure }
+        .advise("the film is encoded by software instead")
 }
 
 /// Why the packets need no index: they cannot be cut, or will not be.

@@ -5,6 +5,8 @@ use super::execute::source;
 use reelmill_core::chunk::ByteRange;
 use reelmill_core::container::Container;
 use reelmill_core::error::{Failure, FailureClass};
+use reelmill_core::hardware::Hardware;
+use reelmill_core::job::Request;
 use reelmill_core::media::MediaInfo;
 use reelmill_core::packets::{PacketIndex, Uncuttable};
 use reelmill_core::plan::{Plan, PlanLimits, SourceFacts, plan, plan_at_scenes};
@@ -69,6 +71,30 @@ pub(crate) async fn plan_film(
         }
     };
     plan_at_scenes(facts, &scenes, preset, container, limits)
+}
+
+/// The same for a job, which hardware may have failed before.
+///
+/// # Errors
+/// As [`plan_film`].
+pub(super) async fn plan_request(
+    tools: &Tools,
+    path: &Path,
+    facts: SourceFacts<'_>,
+    request: &Request,
+    limits: PlanLimits,
+    cancel: &CancellationToken,
+) -> Result<Plan, Failure> {
+    let mut preset = request.preset.clone();
+    if let (Some(video), Some(_)) = (&mut preset.video, &request.hardware_failed) {
+        video.hardware = Hardware::Off;
+    }
+    let wanted = (&preset, request.container);
+    let mut plan = plan_film(tools, path, facts, wanted, limits, cancel).await?;
+    if let (Some(encode), Some(why)) = (&plan.video.encode, &request.hardware_failed) {
+        plan.notes.push(format!("{} encodes, not hardware: {why}", encode.encoder));
+    }
+    Ok(plan)
 }
 
 /// Why a plan knows no scenes.

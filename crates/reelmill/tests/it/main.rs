@@ -25,6 +25,7 @@ mod farm;
 mod faults;
 mod fire;
 mod folder;
+mod hardware;
 mod judge;
 mod judges;
 mod kill;

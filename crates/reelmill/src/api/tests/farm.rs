@@ -217,7 +217,8 @@ pub(crate) fn media() -> MediaInfo {
 fn a_plan(chunks: u32) -> Plan {
     let media = media();
     let facts = SourceFacts { media: &media, index: Err(Uncuttable::Empty), skeleton: vec![] };
-    let limits = PlanLimits { slots: 2, queued: 0, threads: 1, chunk_seconds: None };
+    let limits =
+        PlanLimits { slots: 2, queued: 0, threads: 1, chunk_seconds: None, hardware: None };
     let preset = Presets::built_in().unwrap().get("h264", &[]).unwrap();
     let mut plan = plan(facts, &preset, Container::Mkv, limits).unwrap();
     let chunk = |number: u32| {
