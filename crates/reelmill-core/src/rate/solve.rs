@@ -3,8 +3,11 @@
 use super::{Coded, differs};
 use crate::encoder::VideoEncoder;
 
-/// On a scale of 51 bits halve with each step of so many (measured with x264).
+/// On a scale to 51 bits halve with each step of so many (measured with x264 and x265).
 const HALVING: f64 = 5.6;
+
+/// The same on a scale to 63 (measured with SVT-AV1 and libvpx).
+const HALVING_63: f64 = 10.0;
 
 /// Two measurements closer than this tell nothing about a slope.
 const APART: f64 = 0.5;
@@ -38,7 +41,7 @@ impl Scale {
         let (low, high, _) = encoder.crf_range()?;
         // x264 and x265 take fractions, others round them.
         let fine = matches!(encoder, VideoEncoder::X264 | VideoEncoder::X265);
-        let slope = std::f64::consts::LN_2 / (HALVING * high / 51.0);
+        let slope = std::f64::consts::LN_2 / if high > 51.0 { HALVING_63 } else { HALVING };
         // Lossless is another profile, which no piece may have alone.
         Some(Self { low: low.max(1.0), high, per: if fine { 10.0 } else { 1.0 }, slope })
     }
