@@ -236,7 +236,7 @@ fn a_server_that_stops_leaves_nothing_half_done_and_one_that_crashed_clears_up()
     at_work(&server);
     server.running.signal("TERM");
     assert_eq!(server.running.wait(), 0);
-    assert_eq!(unfinished(&place), [PathBuf::new(); 0]);
+    assert_eq!(unfinished(&place), Vec::<PathBuf>::new());
 
     let server = Server::start(&place, &args);
     at_work(&server);
@@ -244,7 +244,7 @@ fn a_server_that_stops_leaves_nothing_half_done_and_one_that_crashed_clears_up()
     server.running.kill();
     assert_eq!(unfinished(&place), before, "nobody could clear up");
     let server = Server::start(&place, &["--workers", "0"]);
-    assert_eq!(unfinished(&place), [PathBuf::new(); 0]);
+    assert_eq!(unfinished(&place), Vec::<PathBuf>::new());
     let job = server.job(&place, &id);
     assert!(chunks(&job).iter().all(|c| c["failed_attempts"] == 0), "{job}");
     server.client(&place, &["cancel", &id]).ok();
