@@ -84,8 +84,13 @@ pub async fn prove(
     if let Some(kind) = encoder.hardware()
         && !hardware::may_be(kind, &devices())
     {
-        let signs = hardware::signs(kind).join(", ");
-        let message = format!("no such hardware: {} has none of {signs}", devices().display());
+        let message = match hardware::signs(kind) {
+            [] => "no such hardware on this system".to_owned(),
+            signs => {
+                let signs = signs.join(", ");
+                format!("no such hardware: {} has none of {signs}", devices().display())
+            }
+        };
         return EncoderTrial { encoder, outcome: Err(message) };
     }
     let output = trial(tools, encoder, cancel).await;

@@ -42,6 +42,11 @@ impl Finding {
         Self { what: what.into(), state: State::Absent, detail: detail.into() }
     }
 
+    /// What others may share with it.
+    fn reason(&self) -> (State, &str) {
+        (self.state, &self.detail)
+    }
+
     fn warning(what: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { what: what.into(), state: State::Warning, detail: detail.into() }
     }
@@ -69,20 +74,32 @@ pub(crate) async fn run(common: &Common) -> Result<Exit, Ending> {
     }
     findings.push(Finding::new("cores", true, farm::cores().to_string()));
     findings.push(look_at_clock());
-    for finding in &findings {
-        if common.json {
-            out::json(finding);
-        } else {
-            let mark = match finding.state {
-                State::Ok => "ok      ",
-                State::Warning => "warning ",
-                State::Missing => "missing ",
-                State::Absent => "absent  ",
-            };
-            out::line(&format!("{mark}{:<16} {}", finding.what, finding.detail));
-        }
+    if common.json {
+        findings.iter().for_each(out::json);
+    } else {
+        tell(&findings);
     }
     Ok(if usable { Exit::Done } else { Exit::Failed })
+}
+
+/// For people: what is absent for the same reason shares a line.
+fn tell(findings: &[Finding]) {
+    for some in findings.chunk_by(|a, b| a.state == State::Absent && a.reason() == b.reason()) {
+        let Some(first) = some.first() else { continue };
+        let mark = match first.state {
+            State::Ok => "ok      ",
+            State::Warning => "warning ",
+            State::Missing => "missing ",
+            State::Absent => "absent  ",
+        };
+        if some.len() == 1 {
+            out::line(&format!("{mark}{:<18} {}", first.what, first.detail));
+        } else {
+            let names = some.iter().map(|one| one.what.trim_start_matches("encoder "));
+            let names = names.collect::<Vec<_>>().join(", ");
+            out::line(&format!("{mark}{names}: {}", first.detail));
+        }
+    }
 }
 
 /// The tools, in the strongest sandbox there is: that it may be too weak for
