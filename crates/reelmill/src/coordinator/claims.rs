@@ -13,12 +13,11 @@ use super::live::Running;
 use crate::clock;
 use crate::task_source::{Ask, Assignment, SourceError};
 use reelmill_core::error::Failure;
-use reelmill_core::id::{LeaseId, SessionId, TaskId, WorkerId};
+use reelmill_core::id::{LeaseId, TaskId, WorkerId};
 use reelmill_core::job::{Job, PROBATION, Step};
 use reelmill_core::lease::Lease;
 use reelmill_core::schedule::Candidate;
 use reelmill_core::task::{Task, TaskEvent};
-use reelmill_core::time::Timestamp;
 use reelmill_store::{Applied, ApplyError};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,10 +27,6 @@ use tokio::sync::Mutex as Turn;
 /// taken, or not to be had now.
 const TRIES: u32 = 16;
 
-/// A worker that asks is noted as heard of at most so often, microseconds: each
-/// time is a write.
-const NOTED: i64 = 2_000_000;
-
 /// What claims share.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
@@ -40,8 +35,6 @@ pub(super) struct Claims {
     /// One look at the store at a time.
     looking: Turn<()>,
     desk: Mutex<Desk>,
-    /// When it was noted last that a worker was heard of, and which run of it.
-    noted: Mutex<HashMap<WorkerId, (SessionId, Timestamp)>>,
 }
 
 #[derive(Debug, Default)]
@@ -89,7 +82,7 @@ impl Drop for Hold<'_> {
         let (task, lease) = (picked.candidate.task, picked.lease);
         let this = |one: &TaskId, run: &Running| *one == task && run.proof.lease == lease;
         self.of.live.forget(|one, run| run.is_expected() && this(one, run));
-        self.of.claims.put_back(task);
+        self.of.claims.put_back(picked);
         self.of.bell.notify_waiters();
     }
 }
@@ -112,25 +105,6 @@ impl Claims {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it has not been noted a moment ago that this run of a worker was
-    /// heard of; if so, it is to be now.
-    pub(super) fn is_worth_noting(
-        &self,
-        worker: WorkerId,
-        session: SessionId,
-        now: Timestamp,
-    ) -> bool {
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        let lately = |(run, at): &(SessionId, Timestamp)| {
-            *run == session && (0..NOTED).contains(&now.since(*at))
-        };
-        if noted.get(&worker).is_some_and(lately) {
-            return false;
-        }
-        noted.insert(worker, (session, now));
-        true
-    }
-
     /// A claim comes; yields its number.
     fn come(&self) -> u64 {
         let mut desk = self.desk();
@@ -147,9 +121,13 @@ impl Claims {
         }
     }
 
-    /// It is not granted after all, and may be to somebody else.
-    fn put_back(&self, task: TaskId) {
-        self.desk().picked.remove(&task);
+    /// It is not granted after all, and may be to somebody else, who may have picked
+    /// it by now.
+    fn put_back(&self, picked: &Picked) {
+        let (task, mut desk) = (picked.candidate.task, self.desk());
+        if desk.picked.get(&task).is_some_and(|pick| pick.number == picked.pick) {
+            desk.picked.remove(&task);
+        }
     }
 
     /// Whether another task of the same job was picked before `of`.

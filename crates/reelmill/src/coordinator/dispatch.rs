@@ -163,7 +163,7 @@ impl Coordinator {
 
     /// Notes that a worker was heard of, unless that was done a moment ago.
     async fn seen(&self, worker: WorkerId, session: SessionId) {
-        if !self.claims.is_worth_noting(worker, session, clock::now()) {
+        if !self.noted.is_news(worker, session, clock::now()) {
             return;
         }
         if let Err(error) = self.store.worker_seen(worker, session, clock::now()).await {

@@ -12,6 +12,7 @@ mod hooks;
 mod judge;
 mod live;
 mod maintain;
+mod noted;
 mod orders;
 mod passes;
 mod reports;
@@ -37,6 +38,7 @@ use fetch::Fetches;
 use fleet::Fleet;
 use judge::Plans;
 use live::Live;
+use noted::Noted;
 use reelmill_core::error::Failure;
 use reelmill_core::lease::LeaseTerms;
 use reelmill_core::preset::Presets;
@@ -89,6 +91,8 @@ pub(crate) struct Coordinator {
     enlisting: Mutex<()>,
     /// Claims under way.
     claims: Claims,
+    /// Which workers were noted as heard of lately.
+    noted: Noted,
     /// The way to what users name by URL.
     outside: Result<Outside, Failure>,
     /// Sources on their way.
@@ -122,6 +126,7 @@ impl Coordinator {
             looked: std::sync::Mutex::default(),
             enlisting: Mutex::new(()),
             claims: Claims::default(),
+            noted: Noted::default(),
             outside,
             fetches: Fetches::default(),
             assigning: Mutex::new(()),
