@@ -16,6 +16,8 @@ pub(crate) struct Display {
     told: Option<(usize, Phase, u64, Option<u32>)>,
     /// Generation of the plan that was told.
     planned: Option<u32>,
+    /// What was said of the plans before it.
+    said: Vec<String>,
 }
 
 impl Display {
@@ -28,7 +30,7 @@ impl Display {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        Self { json, quiet, bar, told: None, planned: None }
+        Self { json, quiet, bar, told: None, planned: None, said: Vec::new() }
     }
 
     /// Shows where the job stands.
@@ -72,9 +74,9 @@ impl Display {
         if let Some(reason) = &view.whole_reason {
             lines.push(format!("encoded in one piece: {reason}"));
         }
-        if kept > 0 {
-            lines.push(format!("{kept} of {all} chunks are there from an earlier run"));
-        }
+        lines.retain(|line| !self.said.contains(line));
+        self.said.extend(lines.iter().cloned());
+        lines.extend(of_pass(pass(view).unwrap_or(1), kept, all));
         for line in lines {
             match &self.bar {
                 Some(bar) => bar.println(format!("note: {line}")),
@@ -108,6 +110,19 @@ impl Display {
     }
 }
 
+/// What a plan begins with, by the pass over the film that it is for.
+fn of_pass(pass: u32, kept: usize, all: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    if pass > 1 {
+        lines.push(format!("pass {pass}, for the size that is asked for"));
+    }
+    if kept > 0 {
+        let from = if pass > 1 { "an earlier pass or run" } else { "an earlier run" };
+        lines.push(format!("{kept} of {all} chunks are there from {from}"));
+    }
+    lines
+}
+
 /// Which pass over the film it is, where a size is aimed at.
 fn pass(view: &JobView) -> Option<u32> {
     view.size.as_ref().map(|size| size.pass)
@@ -127,4 +142,18 @@ fn style() -> ProgressStyle {
     ProgressStyle::with_template(template)
         .map(|style| style.progress_chars("━╸─"))
         .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_is_told_and_what_is_kept() {
+        assert_eq!(of_pass(1, 0, 4), Vec::<String>::new());
+        assert_eq!(of_pass(1, 2, 4), ["2 of 4 chunks are there from an earlier run"]);
+        let second = of_pass(2, 3, 4);
+        assert_eq!(second[0], "pass 2, for the size that is asked for");
+        assert_eq!(second[1], "3 of 4 chunks are there from an earlier pass or run");
+    }
 }
