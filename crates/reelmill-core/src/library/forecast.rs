@@ -2,7 +2,7 @@
 
 use super::rules::bit_rate;
 use crate::facts::Facts;
-use crate::plan::{Estimate, rough};
+use crate::plan::{Estimate, copied, rough};
 use crate::preset::Preset;
 use serde::Serialize;
 
@@ -32,9 +32,6 @@ const USUAL_FPS: f64 = 25.0;
 /// Bits per second that a channel of sound takes where it is kept as it is.
 const SOUND_RATE: f64 = 96_000.0;
 
-/// Bytes that are copied in a second.
-const COPIED: f64 = 50e6;
-
 /// How much trials came to, of what experience had said.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Factors {
@@ -57,6 +54,23 @@ pub fn picture(facts: &Facts, preset: &Preset) -> Option<Estimate> {
     Some(rough(preset.encoder()?, size, fps, seconds(facts), 1))
 }
 
+/// Which `count` of some pieces of work to try out, so that they lie evenly in all of
+/// it: `sums` are the seconds of the work up to and with each. No piece comes twice;
+/// where there are fewer, all.
+#[must_use]
+pub fn spread(sums: &[f64], count: u32) -> Vec<usize> {
+    let work = sums.last().copied().unwrap_or(0.0);
+    let mut chosen = std::collections::BTreeSet::new();
+    for n in 0..(count as usize).min(sums.len()) {
+        let wanted = work * (n as f64 + 0.5) / f64::from(count);
+        let at = sums.partition_point(|sum| *sum < wanted);
+        // A long piece that several would fall on is tried once, and its neighbours too.
+        let free = (at..sums.len()).chain(0..at).find(|at| !chosen.contains(at));
+        chosen.extend(free);
+    }
+    chosen.into_iter().collect()
+}
+
 fn seconds(facts: &Facts) -> f64 {
     facts.duration_ms.map_or(0.0, |ms| ms as f64 / 1000.0)
 }
@@ -68,7 +82,8 @@ pub fn forecast(size: u64, facts: &Facts, preset: &Preset, tried: Factors) -> Fo
     let video_seconds = seconds(facts);
     let Some(picture) = picture(facts, preset) else {
         // Nothing is encoded: it is read and written once.
-        return Forecast { bytes: size, seconds: size as f64 / COPIED, video_seconds };
+        let Estimate { seconds, bytes } = copied(size);
+        return Forecast { bytes, seconds, video_seconds };
     };
     let channels: u32 = facts.audio.iter().map(|track| track.channels).sum();
     let sound = f64::from(channels) * SOUND_RATE / 8.0 * video_seconds;
@@ -96,6 +111,28 @@ mod tests {
     use crate::facts::{AudioFacts, Chroma, MediaKind, VideoFacts};
     use crate::media::Hdr;
     use crate::preset::Presets;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn as_many_are_tried_as_asked_for_and_each_once(
+            works in proptest::collection::vec(0.0..1e6f64, 0..50), count in 0u32..60,
+        ) {
+            let mut sum = 0.0;
+            let sums: Vec<f64> = works.iter().map(|work| { sum += work; sum }).collect();
+            let chosen = spread(&sums, count);
+            prop_assert_eq!(chosen.len(), works.len().min(count as usize));
+            prop_assert!(chosen.windows(2).all(|pair| pair[0] < pair[1]));
+            prop_assert!(chosen.iter().all(|at| *at < works.len()));
+        }
+    }
+
+    #[test]
+    fn trials_lie_evenly_in_the_work() {
+        let even: Vec<f64> = (1..=8).map(f64::from).collect();
+        assert_eq!(spread(&even, 2), [1, 5]);
+        assert_eq!(spread(&[90.0, 91.0, 92.0], 2), [0, 1], "the long one, and one more");
+    }
 
     fn film(height: u32, seconds: u64) -> Facts {
         let video = VideoFacts {

@@ -17,7 +17,7 @@ use crate::library::place::Place;
 use crate::library::sample;
 use reelmill_core::error::Failure;
 use reelmill_core::id::BlobId;
-use reelmill_core::library::forecast::{Factors, Forecast, UNTRIED, forecast, picture};
+use reelmill_core::library::forecast::{Factors, Forecast, UNTRIED, forecast, picture, spread};
 use reelmill_core::library::rules::Verdict;
 use reelmill_core::preset::Presets;
 use reelmill_store::{FileFilter, FoundFile, LibraryStore};
@@ -54,7 +54,16 @@ struct Enqueue<'a> {
     presets: Presets,
     client: Client,
     shared: Option<Shared>,
-    tried: Factors,
+    trials: Trials,
+}
+
+/// What trials said.
+#[derive(Debug, Clone, Copy)]
+struct Trials {
+    /// Files that were tried.
+    files: u32,
+    /// How they compare with experience, all in all.
+    factors: Factors,
 }
 
 /// Queues what the rules want converted, or shows it.
@@ -72,10 +81,10 @@ pub(super) async fn run(
     let presets = farm::presets()?;
     let client = Client::new(&common.server, common.api_key.as_deref()).map_err(Ending::usage)?;
     let shared = args.shared.then(|| Shared::open(place)).transpose()?;
-    let tried = UNTRIED;
-    let mut enqueue = Enqueue { place, args, common, store, presets, client, shared, tried };
+    let trials = Trials { files: 0, factors: UNTRIED };
+    let mut enqueue = Enqueue { place, args, common, store, presets, client, shared, trials };
     if let Some(count) = args.sample {
-        enqueue.tried = enqueue.sample(count, stop).await?;
+        enqueue.trials = enqueue.sample(count, stop).await?;
     }
     let mut sums = Sums::default();
     let mut filter = filter(place);
@@ -137,7 +146,7 @@ impl Enqueue<'_> {
             .facts
             .as_ref()
             .ok()
-            .map(|facts| forecast(file.file.size, facts, &told, self.tried));
+            .map(|facts| forecast(file.file.size, facts, &told, self.trials.factors));
         let forecast = forecast.unwrap_or_default();
         let taken = if self.args.dry_run {
             self.show(file, &shown, forecast);
@@ -278,7 +287,7 @@ impl Enqueue<'_> {
 
     /// How trials of `count` files compare with experience, all in all. The files
     /// lie evenly in the work that there is.
-    async fn sample(&self, count: u32, stop: &CancellationToken) -> Result<Factors, Ending> {
+    async fn sample(&self, count: u32, stop: &CancellationToken) -> Result<Trials, Ending> {
         let mut filter = filter(self.place);
         let (mut work, mut files) = (0.0, Vec::new());
         while files.len() < MOST_SAMPLED {
@@ -297,17 +306,13 @@ impl Enqueue<'_> {
         }
         let tools = self.common.tools().await?;
         let (mut by_trial, mut by_experience) = ((0.0, 0.0), (0.0, 0.0));
-        let mut last = None;
-        for n in 0..count {
-            let wanted = work * (f64::from(n) + 0.5) / f64::from(count);
-            let at = files.partition_point(|(sum, ..)| *sum < wanted);
-            if last.replace(at) == Some(at) {
-                continue;
-            }
+        let mut tried_files = 0;
+        for at in spread(&files.iter().map(|(sum, ..)| *sum).collect::<Vec<_>>(), count) {
             let Some((_, estimate, path, preset)) = files.get(at) else { break };
             let shown = scan::clean(&String::from_utf8_lossy(path));
             match sample::attempt(&tools, &self.place.path(path), preset, stop).await {
-                Ok(Some(tried)) => {
+                Ok(Ok(tried)) => {
+                    tried_files += 1;
                     by_trial = (by_trial.0 + tried.bytes as f64, by_trial.1 + tried.seconds);
                     by_experience = (
                         by_experience.0 + estimate.bytes as f64,
@@ -320,16 +325,17 @@ impl Enqueue<'_> {
                         ));
                     }
                 }
-                Ok(None) => {}
+                Ok(Err(why)) => out::note(&format!("{shown}: not tried: {why}")),
                 Err(failure) if stop.is_cancelled() => return Err(failure.into()),
                 Err(failure) => out::note(&format!("{shown}: not tried: {}", failure.message)),
             }
         }
         let ratio = |trial: f64, usual: f64| if usual > 0.0 { trial / usual } else { 1.0 };
-        Ok(Factors {
+        let factors = Factors {
             bytes: ratio(by_trial.0, by_experience.0),
             seconds: ratio(by_trial.1, by_experience.1),
-        })
+        };
+        Ok(Trials { files: tried_files, factors })
     }
 
     fn tell(&self, sums: &Sums, book: &Book) {
@@ -341,7 +347,7 @@ impl Enqueue<'_> {
                 "event": if self.args.dry_run { "plan" } else { "enqueued" }, "rules": book.origin,
                 "files": sums.files, "bytes": sums.before, "video_seconds": sums.forecast.video_seconds,
                 "bytes_after": bytes, "bytes_saved": sums.before.saturating_sub(bytes),
-                "seconds_here": seconds / cores, "tried": self.args.sample.is_some(),
+                "seconds_here": seconds / cores, "tried": self.trials.files > 0,
                 "queued_before": sums.queued_before, "failed": sums.failed,
             }));
             return;
@@ -364,10 +370,10 @@ impl Enqueue<'_> {
         if sums.files > 0 {
             out::line(&format!(
                 "forecast, {}: about {} after, {} saved, {} of work on this machine",
-                if self.args.sample.is_some() {
-                    "by trial"
-                } else {
-                    "by experience and not by trial"
+                match self.trials.files {
+                    0 => "by experience and not by trial".to_owned(),
+                    1 => "by trial of one file".to_owned(),
+                    files => format!("by trial of {files} files"),
                 },
                 out::bytes(bytes),
                 out::bytes(sums.before.saturating_sub(bytes)),

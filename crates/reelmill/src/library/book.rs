@@ -1,8 +1,9 @@
 //! Which rules hold for a library, and its files judged by them.
 
-use super::place::{FOLDER, Place};
+use super::place::Place;
 use crate::farm;
 use crate::paths;
+use crate::share::library::FOLDER;
 use reelmill_core::error::Failure;
 use reelmill_core::library::rules::{BUILT_IN, Rules, Subject, Verdict};
 use reelmill_core::preset::Presets;

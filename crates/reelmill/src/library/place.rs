@@ -4,15 +4,13 @@
 use super::known::Known;
 use super::sidecar::Sidecar;
 use crate::clock;
+use crate::share::library::{FOLDER, root_of};
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_store::{LibraryRecord, LibraryStore};
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-
-/// The folder of reelmill's records in a library's root.
-pub(crate) const FOLDER: &str = ".reelmill";
 
 /// The library's mark, within that folder.
 const MARK: &str = "library.json";
@@ -85,13 +83,6 @@ pub(crate) fn alarm(root: &Path, what: &str) -> Failure {
     )
 }
 
-/// The root that `folder` belongs to: the nearest folder above it that holds
-/// records, or itself.
-pub(crate) fn root_of(folder: &Path) -> PathBuf {
-    let root = folder.ancestors().find(|above| above.join(FOLDER).is_dir());
-    root.unwrap_or(folder).to_owned()
-}
-
 impl Place {
     /// The library that `dir` belongs to; marks it when it is new.
     ///
@@ -108,7 +99,7 @@ impl Place {
             Ok(folder) => folder,
             Err(error) => return Err(missing(dir, &error, store).await?),
         };
-        let root = root_of(&folder);
+        let root = root_of(&folder).unwrap_or_else(|| folder.clone());
         let within =
             folder.strip_prefix(&root).unwrap_or(Path::new("")).as_os_str().as_bytes().to_vec();
         let seen = store.seen_at(root.as_os_str().as_bytes()).await?;

@@ -28,8 +28,8 @@ pub(crate) struct Tried {
     pub(crate) seconds: f64,
 }
 
-/// Encodes three short chunks of the film at `path` with `preset`; `None` where it
-/// is not encoded in chunks.
+/// Encodes three short chunks of the film at `path` with `preset`; or says why that
+/// cannot be tried.
 ///
 /// # Errors
 /// When it cannot be read, planned or encoded.
@@ -38,9 +38,9 @@ pub(crate) async fn attempt(
     path: &Path,
     preset: &Preset,
     cancel: &CancellationToken,
-) -> Result<Option<Tried>, Failure> {
+) -> Result<Result<Tried, String>, Failure> {
     if preset.remux {
-        return Ok(None);
+        return Ok(Err("nothing is encoded".to_owned()));
     }
     let (media, index, skeleton) = analyse(tools, path, None, cancel).await?;
     let threads = farm::cores();
@@ -51,7 +51,9 @@ pub(crate) async fn attempt(
     let (codec, pixel_format) = media
         .video()
         .map_or(("", ""), |(stream, info)| (stream.codec.as_str(), info.pixel_format.as_str()));
-    let Some(encode) = &plan.video.encode else { return Ok(None) };
+    let Some(encode) = &plan.video.encode else {
+        return Ok(Err("no picture is encoded".to_owned()));
+    };
     let job = VideoJob {
         source: Source {
             path,
@@ -66,7 +68,8 @@ pub(crate) async fn attempt(
     };
     let chunks = chosen(plan.chunks());
     if chunks.is_empty() {
-        return Ok(None);
+        let why = plan.whole_reason().map(|why| format!(": {why}")).unwrap_or_default();
+        return Ok(Err(format!("it is encoded in one piece{why}")));
     }
     let folder = tempfile::tempdir().map_err(|e| Failure::io("create a temporary folder", &e))?;
     let (mut frames, mut bytes) = (0usize, 0u64);
@@ -80,7 +83,7 @@ pub(crate) async fn attempt(
     let all: usize = plan.chunks().iter().map(|chunk| chunk.pts.len()).sum();
     let scale = all as f64 / frames.max(1) as f64;
     let seconds = begun.elapsed().as_secs_f64() * f64::from(threads) * scale;
-    Ok(Some(Tried { bytes: (bytes as f64 * scale) as u64, seconds }))
+    Ok(Ok(Tried { bytes: (bytes as f64 * scale) as u64, seconds }))
 }
 
 /// The chunks that are tried, each once.

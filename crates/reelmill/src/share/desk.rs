@@ -25,7 +25,8 @@ pub(crate) struct Desk {
     next: Option<Deal>,
     /// How the last replacement ended.
     end: Option<End>,
-    reason: Option<String>,
+    /// Why there is no output, and by which settings that is so for good.
+    reason: Option<(String, Option<String>)>,
     /// Errors met, told once it ends.
     trouble: Option<String>,
 }
@@ -95,10 +96,10 @@ impl Desk {
         self.member.told(Told::Made);
     }
 
-    /// The conversion ended without an output; for good, or for now.
-    pub(crate) fn ended(&mut self, reason: &str, for_good: bool) {
-        self.reason = Some(reason.to_owned());
-        self.member.told(if for_good { Told::Refused } else { Told::GaveUp });
+    /// The conversion ended without an output; for good, if done by these settings, or for now.
+    pub(crate) fn ended(&mut self, reason: &str, for_good: Option<&str>) {
+        self.reason = Some((reason.to_owned(), for_good.map(str::to_owned)));
+        self.member.told(if for_good.is_some() { Told::Refused } else { Told::GaveUp });
     }
 
     /// Whoever holds the job is silent.
@@ -159,9 +160,7 @@ impl Desk {
                 // What was committed last has to be settled, whoever did.
                 if matches!(record.slot.mark, Mark::Commit { .. } | Mark::Done { .. }) {
                     self.end = record.end;
-                    if record.deal.is_some() {
-                        self.deal = record.deal;
-                    }
+                    self.deal = record.deal.or(self.deal.take());
                 }
                 Ok(Told::Slot(Some(record.slot)))
             }
@@ -195,7 +194,8 @@ impl Desk {
 
     fn put(&mut self, library: &Library, n: usize, slot: Slot) -> Told {
         let mut record = Record::new(slot, &self.file);
-        record.reason.clone_from(&self.reason);
+        let (reason, how) = self.reason.clone().unzip();
+        (record.reason, record.how) = (reason, how.flatten());
         match slot.mark {
             Mark::Commit { .. } => {
                 let last = self.member.slots().last().map(|slot| slot.mark);

@@ -53,7 +53,7 @@ impl Placing<'_> {
             Ok(prepared) => prepared,
             Err(failure) => {
                 let _ = self.library.fs.remove(&part);
-                desk.ended(&failure.message, false);
+                desk.ended(&failure.message, None);
                 let _ = desk.go_on(self.library);
                 return Err(failure);
             }

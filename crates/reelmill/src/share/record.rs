@@ -24,6 +24,9 @@ pub(crate) struct Record {
     /// Why, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// The settings by which there was no output for that reason; others may have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) how: Option<String>,
     /// What is replaced by what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deal: Option<Deal>,
@@ -135,6 +138,7 @@ impl Record {
             at,
             file: file.to_owned(),
             reason: None,
+            how: None,
             deal: None,
             end: None,
         }

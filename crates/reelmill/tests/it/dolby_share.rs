@@ -2,7 +2,7 @@
 //! a server and in the share itself, converted without a server.
 
 use super::dolby_film::{FIRST_PQ, FRAMES, Kind, film};
-use super::dolby_look::{brightest, hdr10_plus, record};
+use super::dolby_look::{brightest, hdr10_plus, probed, record};
 use super::farm::Server;
 use super::support::{Place, Ran, clip};
 use serde_json::Value;
@@ -116,6 +116,77 @@ fn a_folder_is_converted_by_who_shares_it_and_what_is_not_meant_is_passed_by() {
     as_8_1(&root.join("Discs/Full.dv81-hevc.mkv"));
     assert_eq!(hdr10_plus(&root.join("Discs/Full.dv81-hevc.mkv")).len(), FRAMES);
     assert_eq!(record(&root.join("Phone.dv81-hevc.mkv")), [8, 1, 1, 0, 1, 4]);
+}
+
+#[test]
+fn hdr_outlives_an_encode_in_a_shared_folder_and_from_its_queue() {
+    let place = Place::new();
+    let root = place.path("share");
+    for folder in ["shared", "queued"] {
+        std::fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    for name in ["shared/all", "shared/static", "queued/all", "queued/static", "queued/lost"] {
+        std::fs::copy(film(Kind::Plus).mkv, root.join(format!("{name}.mkv"))).unwrap();
+    }
+    let static_only = |out: &Path| {
+        let entries = "-select_streams v:0 -read_intervals %+#1 -show_frames -show_entries \
+                       stream=codec_name,color_transfer:stream_side_data:frame_side_data";
+        let said = probed(out, entries);
+        let stream = &said["streams"][0];
+        assert_eq!(stream["codec_name"], "av1", "{out:?}");
+        let text = said.to_string();
+        for words in [
+            "smpte2084",
+            "Mastering display metadata",
+            "\"max_content\":1000",
+            "\"max_average\":400",
+        ] {
+            assert!(text.contains(words), "no {words} in {text}");
+        }
+        assert!(!text.contains("DOVI") && !text.contains("HDR10+"), "{text}");
+    };
+    let all = |out: &Path| {
+        as_8_1(out);
+        assert_eq!(hdr10_plus(out).len(), FRAMES, "{out:?}");
+    };
+    let at = |name: &str| root.join(name);
+    // What an encoder has no place for is lost only when told to.
+    let av1 = ["--preset", "av1", "--set", "speed=12"];
+    let drop = ["--set", "hdr10plus=drop", "--set", "dolby_vision=drop"];
+    let shared = |file: &str, more: &[&str]| {
+        let file = at(file);
+        let base = ["convert", "--file", file.to_str().unwrap(), "--shared", "--keep-bigger"];
+        place.run([&base[..], more].concat())
+    };
+    let refused = shared("shared/static.mkv", &av1);
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    assert!(refused.err.contains("Dolby Vision would be lost"), "{}", refused.err);
+    shared("shared/static.mkv", &[&av1[..], &drop].concat()).ok();
+    static_only(&at("shared/static.av1.mkv"));
+    shared("shared/all.mkv", &["--preset", "hevc", "--set", "speed=ultrafast"]).ok();
+    all(&at("shared/all.hevc.mkv"));
+
+    let dir = root.to_str().unwrap();
+    let submit = |file: &str, more: &[&str]| {
+        let file = at(file);
+        let base = ["submit", file.to_str().unwrap(), "--shared", dir];
+        place.run([&base[..], more].concat()).ok();
+    };
+    submit("queued/lost.mkv", &av1);
+    submit("queued/static.mkv", &[&av1[..], &drop].concat());
+    submit("queued/all.mkv", &["--preset", "dv81-hevc", "--set", "speed=ultrafast"]);
+    let args = ["convert", "--dir", dir, "--shared", "--queue", "--keep-bigger", "--json"];
+    let ran = Place::new().run(args);
+    assert_eq!(ran.code, 5, "{}{}", ran.out, ran.err);
+    assert_eq!(ran.events().pop().unwrap()["converted"], 2, "{}", ran.out);
+    static_only(&at("queued/static.av1.mkv"));
+    all(&at("queued/all.dv81-hevc.mkv"));
+    assert!(!at("queued/lost.av1.mkv").exists());
+    let orders = place.run(["list", "--shared", dir, "--json"]).ok().events();
+    let lost =
+        orders.iter().find(|order| order["ended"]["order"]["file"] == "queued/lost.mkv").unwrap();
+    assert_eq!(lost["result"], "failed", "{lost}");
+    assert!(lost["ended"]["reason"].as_str().unwrap().contains("would be lost"), "{lost}");
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod farm;
 mod faults;
 mod fire;
 mod folder;
+mod forecast;
 mod hardware;
 mod judge;
 mod judges;

@@ -3,6 +3,7 @@
 use super::Fate;
 use super::ends::{Beat, Order, settled};
 use super::job::FileJob;
+use crate::cli::args::ConvertArgs;
 use crate::cli::signals::Stop;
 use crate::exit::Ending;
 use crate::share::desk::{Desk, Stop as Pause};
@@ -10,6 +11,7 @@ use crate::share::fs::Facts;
 use crate::share::library::Library;
 use crate::share::lock::{Lock, path_of, remove_stale};
 use crate::share::placing::Placing;
+use crate::share::record::Record;
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::settle::{End, Way};
 use reelmill_core::slots::{Leave, Mark};
@@ -88,6 +90,17 @@ impl FileJob<'_> {
         if self.args.again || matches!(last.end, Some(End::Failed | End::Taken)) {
             return Ok(Standing::OpenAgain);
         }
+        let how = self.how();
+        let by_these = |record: &&Record| {
+            let over = matches!(record.slot.mark, Mark::Done { .. }) && record.reason.is_some();
+            over && record.how.as_ref().is_none_or(|it| *it == how)
+        };
+        let last = match (&last.reason, records.iter().rev().find(by_these)) {
+            (None, _) => last,
+            (Some(_), Some(told)) => told,
+            // Other settings may do what those could not.
+            (Some(_), None) => return Ok(Standing::OpenAgain),
+        };
         let reason = match (&last.reason, &last.deal) {
             (Some(reason), _) => match reason.strip_prefix("failed: ") {
                 Some(why) => {
@@ -103,6 +116,16 @@ impl FileJob<'_> {
             _ => "it is done (--again converts it again)".to_owned(),
         };
         Ok(Standing::Over(Fate::Skipped(reason)))
+    }
+
+    /// What decides, beside the source, whether there is an output.
+    fn how(&self) -> String {
+        let ConvertArgs { encode, keep_bigger, .. } = &self.args;
+        let mut words = encode.preset.clone();
+        words.extend(encode.overrides());
+        words.extend(encode.format.map(|format| format.to_string()));
+        words.extend(keep_bigger.then(|| "keep-bigger".to_owned()));
+        words.join(" ")
     }
 
     /// Claims the job, from somebody silent too.
@@ -132,7 +155,7 @@ impl FileJob<'_> {
         match Lock::take(&order.source, id, &mut self.watcher) {
             Ok(Ok(lock)) => beat.lock = Some(lock),
             Ok(Err(found)) => {
-                desk.ended("a lock file appeared", false);
+                desk.ended("a lock file appeared", None);
                 desk.go_on(library)?;
                 return Ok(Fate::Held(found.by()));
             }
@@ -154,12 +177,16 @@ impl FileJob<'_> {
         (order, facts): (&Order, &Facts),
         (id, lost): (&str, &CancellationToken),
     ) -> Result<Fate, Ending> {
+        let how = self.how();
         let made = match self.make_unless(order, lost).await {
             Ok(made) => made,
             Err(ending) => {
                 let for_good =
                     matches!(ending.failure.class, FailureClass::Input | FailureClass::Permanent);
-                desk.ended(&format!("failed: {}", ending.failure.message), for_good);
+                desk.ended(
+                    &format!("failed: {}", ending.failure.message),
+                    for_good.then_some(&how),
+                );
                 let stop = desk.go_on(library);
                 if lost.is_cancelled() && matches!(stop, Ok(Pause::Left(Leave::TakenOver))) {
                     return Ok(settled(desk, Leave::TakenOver, order, 0, id));
@@ -171,12 +198,12 @@ impl FileJob<'_> {
             Ok(Ok(after)) => after,
             Ok(Err(reason)) => {
                 let _ = std::fs::remove_file(&made);
-                desk.ended(&reason, true);
+                desk.ended(&reason, Some(&how));
                 desk.go_on(library)?;
                 return Ok(Fate::Skipped(reason));
             }
             Err(failure) => {
-                desk.ended(&failure.message, false);
+                desk.ended(&failure.message, None);
                 let _ = desk.go_on(library);
                 return Err(failure.into());
             }

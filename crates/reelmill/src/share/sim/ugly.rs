@@ -202,7 +202,7 @@ impl Folder {
                         return;
                     }
                 }
-                None => job.desk.ended("given back", false),
+                None => job.desk.ended("given back", None),
             },
             Ok(Some(Stop::Held(_))) => {
                 // Silence is judged at any time, rightly or not.
