@@ -2,6 +2,7 @@
 //! a list with its sums, or as jobs of a server.
 
 mod shared;
+mod trials;
 
 use super::args::Common;
 use super::library_args::ScanArgs;
@@ -14,10 +15,9 @@ use crate::exit::{Ending, Exit};
 use crate::farm;
 use crate::library::book::Book;
 use crate::library::place::Place;
-use crate::library::sample;
 use reelmill_core::error::Failure;
 use reelmill_core::id::BlobId;
-use reelmill_core::library::forecast::{Factors, Forecast, UNTRIED, forecast, picture, spread};
+use reelmill_core::library::forecast::{Forecast, forecast};
 use reelmill_core::library::rules::Verdict;
 use reelmill_core::preset::Presets;
 use reelmill_store::{FileFilter, FoundFile, LibraryStore};
@@ -25,13 +25,11 @@ use sha2::{Digest, Sha256};
 use shared::Shared;
 use std::collections::BTreeMap;
 use tokio_util::sync::CancellationToken;
+use trials::Trials;
 use uuid::Uuid;
 
 /// Files read from the cache at a time.
 const PAGE: u32 = 500;
-
-/// Files among which those to be tried are chosen, at most.
-const MOST_SAMPLED: usize = 20_000;
 
 /// Longest value of a label, bytes: the server takes no longer ones.
 const LABEL: usize = 256;
@@ -57,15 +55,6 @@ struct Enqueue<'a> {
     trials: Trials,
 }
 
-/// What trials said.
-#[derive(Debug, Clone, Copy)]
-struct Trials {
-    /// Files that were tried.
-    files: u32,
-    /// How they compare with experience, all in all.
-    factors: Factors,
-}
-
 /// Queues what the rules want converted, or shows it.
 ///
 /// # Errors
@@ -81,7 +70,7 @@ pub(super) async fn run(
     let presets = farm::presets()?;
     let client = Client::new(&common.server, common.api_key.as_deref()).map_err(Ending::usage)?;
     let shared = args.shared.then(|| Shared::open(place)).transpose()?;
-    let trials = Trials { files: 0, factors: UNTRIED };
+    let trials = Trials::none();
     let mut enqueue = Enqueue { place, args, common, store, presets, client, shared, trials };
     if let Some(count) = args.sample {
         enqueue.trials = enqueue.sample(count, stop).await?;
@@ -146,7 +135,7 @@ impl Enqueue<'_> {
             .facts
             .as_ref()
             .ok()
-            .map(|facts| forecast(file.file.size, facts, &told, self.trials.factors));
+            .map(|facts| forecast(file.file.size, facts, &told, self.trials.of(file.id)));
         let forecast = forecast.unwrap_or_default();
         let taken = if self.args.dry_run {
             self.show(file, &shown, forecast);
@@ -231,7 +220,9 @@ impl Enqueue<'_> {
         }
         let history =
             self.store.history(None, Some(file.id), 100).await.map_err(|e| e.failure())?;
-        Ok(history.iter().any(|event| event.what == "queued" && event.note.starts_with(key)))
+        // What a watch converted, or kept since it came out no smaller, is done too.
+        let done = |what: &str| ["queued", "converted", "kept"].contains(&what);
+        Ok(history.iter().any(|event| done(&event.what) && event.note.starts_with(key)))
     }
 
     async fn submit(
@@ -285,59 +276,6 @@ impl Enqueue<'_> {
         Ok(self.client.submit(&request, key).await?.job.id.to_string())
     }
 
-    /// How trials of `count` files compare with experience, all in all. The files
-    /// lie evenly in the work that there is.
-    async fn sample(&self, count: u32, stop: &CancellationToken) -> Result<Trials, Ending> {
-        let mut filter = filter(self.place);
-        let (mut work, mut files) = (0.0, Vec::new());
-        while files.len() < MOST_SAMPLED {
-            let page = self.store.find(&filter, PAGE).await.map_err(|e| e.failure())?;
-            let Some(last) = page.last() else { break };
-            filter.after = last.id;
-            for file in page {
-                let Some(Verdict::Convert { preset, set, .. }) = &file.verdict else { continue };
-                let preset = self.presets.get(preset, set)?;
-                let Ok(facts) = &file.file.facts else { continue };
-                if let Some(estimate) = picture(facts, &preset) {
-                    work += estimate.seconds;
-                    files.push((work, estimate, file.file.path(), preset));
-                }
-            }
-        }
-        let tools = self.common.tools().await?;
-        let (mut by_trial, mut by_experience) = ((0.0, 0.0), (0.0, 0.0));
-        let mut tried_files = 0;
-        for at in spread(&files.iter().map(|(sum, ..)| *sum).collect::<Vec<_>>(), count) {
-            let Some((_, estimate, path, preset)) = files.get(at) else { break };
-            let shown = scan::clean(&String::from_utf8_lossy(path));
-            match sample::attempt(&tools, &self.place.path(path), preset, stop).await {
-                Ok(Ok(tried)) => {
-                    tried_files += 1;
-                    by_trial = (by_trial.0 + tried.bytes as f64, by_trial.1 + tried.seconds);
-                    by_experience = (
-                        by_experience.0 + estimate.bytes as f64,
-                        by_experience.1 + estimate.seconds,
-                    );
-                    if !self.common.quiet && !self.common.json {
-                        let (bytes, usual) = (out::bytes(tried.bytes), out::bytes(estimate.bytes));
-                        out::note(&format!(
-                            "{shown}: tried: {bytes} of picture, by experience {usual}"
-                        ));
-                    }
-                }
-                Ok(Err(why)) => out::note(&format!("{shown}: not tried: {why}")),
-                Err(failure) if stop.is_cancelled() => return Err(failure.into()),
-                Err(failure) => out::note(&format!("{shown}: not tried: {}", failure.message)),
-            }
-        }
-        let ratio = |trial: f64, usual: f64| if usual > 0.0 { trial / usual } else { 1.0 };
-        let factors = Factors {
-            bytes: ratio(by_trial.0, by_experience.0),
-            seconds: ratio(by_trial.1, by_experience.1),
-        };
-        Ok(Trials { files: tried_files, factors })
-    }
-
     fn tell(&self, sums: &Sums, book: &Book) {
         let what = if self.args.dry_run { "to be queued" } else { "queued" };
         let Forecast { bytes, seconds, .. } = sums.forecast;
@@ -347,7 +285,8 @@ impl Enqueue<'_> {
                 "event": if self.args.dry_run { "plan" } else { "enqueued" }, "rules": book.origin,
                 "files": sums.files, "bytes": sums.before, "video_seconds": sums.forecast.video_seconds,
                 "bytes_after": bytes, "bytes_saved": sums.before.saturating_sub(bytes),
-                "seconds_here": seconds / cores, "tried": self.trials.files > 0,
+                "seconds_here": seconds / cores, "tried": !self.trials.files.is_empty(),
+                "tried_files": self.trials.files.len(),
                 "queued_before": sums.queued_before, "failed": sums.failed,
             }));
             return;
@@ -362,7 +301,7 @@ impl Enqueue<'_> {
             out::bytes(sums.before),
             book.origin,
             if sums.queued_before > 0 {
-                format!("; {} were queued before", sums.queued_before)
+                format!("; {} were queued or done before", sums.queued_before)
             } else {
                 String::new()
             },
@@ -370,7 +309,7 @@ impl Enqueue<'_> {
         if sums.files > 0 {
             out::line(&format!(
                 "forecast, {}: about {} after, {} saved, {} of work on this machine",
-                match self.trials.files {
+                match self.trials.files.len() {
                     0 => "by experience and not by trial".to_owned(),
                     1 => "by trial of one file".to_owned(),
                     files => format!("by trial of {files} files"),

@@ -92,8 +92,11 @@ pub(crate) async fn run(args: &ConvertArgs, common: &Common) -> Result<Exit, End
 
 /// The library's records are needed to replace files or to share the work.
 fn open(args: &ConvertArgs, root: &Path) -> Result<Option<Library>, Ending> {
-    if !args.replace && !args.shared || args.dry_run {
+    if !args.replace && !args.shared {
         return Ok(None);
+    }
+    if args.dry_run {
+        return Ok(Library::peek(root)?);
     }
     let library = Library::open(root)?;
     if args.shared {

@@ -198,6 +198,9 @@ pub(crate) struct WatchArgs {
     /// Share the library with reelmill on other machines.
     #[arg(long, conflicts_with = "output_dir")]
     pub(crate) shared: bool,
+    /// Keep outputs that are no smaller than their sources.
+    #[arg(long)]
+    pub(crate) keep_bigger: bool,
     /// Between two scans, for example 90s or 10m.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = millis)]
     pub(crate) every: u64,

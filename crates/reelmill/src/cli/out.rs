@@ -15,6 +15,11 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// A plan's note as a line: a warning says itself what it is.
+pub(crate) fn noted(text: &str) -> String {
+    if text.starts_with("warning: ") { text.to_owned() } else { format!("note: {text}") }
+}
+
 /// An error message on standard error.
 pub(crate) fn error(text: &str) {
     note(&format!("{} {text}", paint("error:", "1;31")));

@@ -79,8 +79,8 @@ impl Display {
         lines.extend(of_pass(pass(view).unwrap_or(1), kept, all));
         for line in lines {
             match &self.bar {
-                Some(bar) => bar.println(format!("note: {line}")),
-                None => out::note(&format!("note: {line}")),
+                Some(bar) => bar.println(out::noted(&line)),
+                None => out::note(&out::noted(&line)),
             }
         }
     }

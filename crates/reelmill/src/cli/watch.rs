@@ -1,7 +1,10 @@
 //! `reelmill watch`: works on libraries day and night, by rules, within hours and
 //! limits.
 
-use super::args::{Cli, Command, Common, ConvertArgs};
+mod order;
+mod sums;
+
+use super::args::Common;
 use super::folder::{self, Came};
 use super::library_args::{ScanArgs, WatchArgs};
 use super::signals::Stop;
@@ -13,7 +16,7 @@ use crate::library::machine::Machine;
 use crate::library::place::Place;
 use crate::library::{hooks, look};
 use crate::paths;
-use clap::Parser;
+use order::order;
 use reelmill_core::error::Failure;
 use reelmill_core::library::hooks::{Happened, HookEvent, Hooks};
 use reelmill_core::library::hours::Limits;
@@ -21,9 +24,9 @@ use reelmill_core::library::rules::Verdict;
 use reelmill_media::tools::Tools;
 use reelmill_store::{FileFilter, FoundFile, LibraryStore};
 use std::collections::HashMap;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
+use sums::Sums;
 
 /// Between two looks at hours, load and space.
 const LOOK: Duration = Duration::from_secs(5);
@@ -50,27 +53,14 @@ pub(crate) async fn run(args: WatchArgs, common: &Common) -> Result<Exit, Ending
         machine: Machine::default(),
         settled: HashMap::new(),
         told: None,
-        failed: 0,
+        sums: Sums::default(),
         stop: &stop,
     };
     // A wrong command line is told before anything is waited for.
-    watch.order(Path::new("film.mkv"), "h264", &[])?;
-    loop {
-        let mut left = false;
-        for dir in &args.dirs {
-            left |= Box::pin(watch.library(dir)).await?;
-            if stop.drain.is_cancelled() {
-                return Ok(Exit::Done);
-            }
-        }
-        if args.once && !left {
-            return Ok(if watch.failed > 0 { Exit::Partly } else { Exit::Done });
-        }
-        watch.pause(Duration::from_millis(args.every)).await;
-        if stop.drain.is_cancelled() {
-            return Ok(Exit::Done);
-        }
-    }
+    order(&args, Path::new("film.mkv"), "h264", &[])?;
+    let exit = watch.all().await?;
+    watch.sums.tell(common);
+    Ok(exit)
 }
 
 struct Watch<'a> {
@@ -85,7 +75,7 @@ struct Watch<'a> {
     settled: HashMap<i64, (u64, i64, i64)>,
     /// Why there is no work, as it was told last.
     told: Option<String>,
-    failed: u64,
+    sums: Sums,
     stop: &'a Stop,
 }
 
@@ -96,6 +86,30 @@ enum Turn {
 }
 
 impl Watch<'_> {
+    /// Works until it is told to stop, or until nothing is left where that is asked for.
+    async fn all(&mut self) -> Result<Exit, Ending> {
+        loop {
+            let (mut left, before) = (false, self.sums.converted);
+            for dir in &self.args.dirs {
+                left |= Box::pin(self.library(dir)).await?;
+                if self.stop.drain.is_cancelled() {
+                    return Ok(Exit::Done);
+                }
+            }
+            if self.args.once && !left {
+                // Outputs are looked at too, so that 'query' tells how things are now.
+                if self.sums.converted > before {
+                    continue;
+                }
+                return Ok(if self.sums.failed > 0 { Exit::Partly } else { Exit::Done });
+            }
+            self.pause(Duration::from_millis(self.args.every)).await;
+            if self.stop.drain.is_cancelled() {
+                return Ok(Exit::Done);
+            }
+        }
+    }
+
     /// Scans a library and converts what is lined up, until it is time to scan
     /// again; whether something is left to do.
     async fn library(&mut self, dir: &Path) -> Result<bool, Ending> {
@@ -208,10 +222,17 @@ impl Watch<'_> {
     /// Whether this version was converted, kept or failed before.
     async fn done_before(&self, place: &Place, file: &FoundFile) -> Result<bool, Ending> {
         let Some(Verdict::Convert { preset, set, .. }) = &file.verdict else { return Ok(true) };
-        let key = enqueue::key(place, file, preset, set);
+        let key = self.key(place, file, preset, set);
         let history =
             self.store.history(None, Some(file.id), 100).await.map_err(|e| e.failure())?;
         Ok(history.iter().any(|event| event.note.starts_with(&key)))
+    }
+
+    /// Names this version of a file, converted so, in its history.
+    fn key(&self, place: &Place, file: &FoundFile, preset: &str, set: &[String]) -> String {
+        let bigger = self.args.keep_bigger.then(|| "keep-bigger".to_owned());
+        let set: Vec<String> = set.iter().cloned().chain(bigger).collect();
+        enqueue::key(place, file, preset, &set)
     }
 
     /// Waits until there may be work.
@@ -244,8 +265,8 @@ impl Watch<'_> {
             return Ok(Turn::Over);
         };
         let path = place.path(&file.file.path());
-        let key = enqueue::key(place, file, preset, set);
-        let order = self.order(&path, preset, set)?;
+        let key = self.key(place, file, preset, set);
+        let order = order(self.args, &path, preset, set)?;
         let shown = scan::clean(&path.to_string_lossy());
         self.say(
             &format!(
@@ -306,11 +327,17 @@ impl Watch<'_> {
                 event.path = output.to_string_lossy().into_owned();
                 event.old_path = (output != path).then(|| shown.clone());
                 event.bytes_after = Some(after);
+                self.sums.converted += 1;
+                self.sums.before += before;
+                self.sums.after += after;
                 let told = format!("{} became {}", out::bytes(before), out::bytes(after));
                 super::hooks::tell(&self.hooks, &event, self.common).await;
                 ("converted", told)
             }
-            Came::Skipped(reason) => ("kept", reason),
+            Came::Skipped(reason) => {
+                self.sums.kept += 1;
+                ("kept", reason)
+            }
             // Somebody else's turn; it is looked at again after the next scan.
             Came::Held(by) => {
                 let told = serde_json::json!({"event": "held", "path": shown, "by": by});
@@ -318,7 +345,7 @@ impl Watch<'_> {
                 return Ok(());
             }
             Came::Failed(failure) => {
-                self.failed += 1;
+                self.sums.failed += 1;
                 (event.event, event.reason) = (Happened::Failed, Some(failure.message.clone()));
                 super::hooks::tell(&self.hooks, &event, self.common).await;
                 ("failed", failure.message)
@@ -339,26 +366,6 @@ impl Watch<'_> {
         let size = file.metadata().map_err(fail)?.len();
         let digest = look::digest(&file, size).map_err(fail)?;
         self.store.output(digest, size).await.map_err(|e| e.failure().into())
-    }
-
-    /// The conversion of one file, as the command line would ask for it.
-    fn order(&self, path: &Path, preset: &str, set: &[String]) -> Result<ConvertArgs, Ending> {
-        let mut words: Vec<OsString> =
-            ["reelmill", "convert", "--preset", preset, "--file"].map(OsString::from).into();
-        words.push(path.into());
-        for setting in set {
-            words.extend(["--set".into(), setting.into()]);
-        }
-        let flags = [(self.args.replace, "--replace"), (self.args.shared, "--shared")];
-        words.extend(flags.iter().filter(|(on, _)| *on).map(|(_, flag)| OsString::from(flag)));
-        if let Some(dir) = &self.args.output_dir {
-            words.extend(["--output-dir".into(), PathBuf::from(dir).into()]);
-        }
-        match Cli::try_parse_from(words).map(|cli| cli.command) {
-            Ok(Command::Convert(args)) => Ok(args),
-            Ok(_) => Err(Ending::usage(Failure::permanent("this is no conversion"))),
-            Err(error) => Err(Ending::usage(Failure::permanent(error.to_string()))),
-        }
     }
 
     fn say(&self, text: &str, event: &serde_json::Value) {

@@ -161,9 +161,9 @@ impl Display {
                 for note in notes {
                     match &self.bars {
                         Some(bars) => {
-                            let _ = bars.all.println(format!("note: {note}"));
+                            let _ = bars.all.println(out::noted(&note));
                         }
-                        None => out::note(&format!("note: {note}")),
+                        None => out::note(&out::noted(&note)),
                     }
                 }
             }

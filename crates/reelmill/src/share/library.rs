@@ -63,6 +63,16 @@ impl Library {
         Ok(Self { root, fs, can })
     }
 
+    /// The library that `folder` belongs to, to be read only; `None` where it has no records.
+    /// Nothing is written, so what the mount can do stays unknown.
+    ///
+    /// # Errors
+    /// When there is no such folder.
+    pub(crate) fn peek(folder: &Path) -> Result<Option<Self>, Failure> {
+        let Some(root) = root_of(&real(folder)?) else { return Ok(None) };
+        Ok(Some(Self { root, fs: Arc::new(RealFs::default()), can: Can::default() }))
+    }
+
     /// Whether `path` lies on the file system of the records, so that files can
     /// be moved there.
     pub(crate) fn reaches(&self, path: &Path) -> std::io::Result<bool> {

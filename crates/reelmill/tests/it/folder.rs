@@ -150,6 +150,8 @@ fn an_output_that_is_no_smaller_is_discarded() {
     let again = convert(&["--set", "crf=0"]);
     assert!(reason(&again, "film.mkv").contains("no smaller"), "it is remembered: {}", again.out);
     assert_eq!(std::fs::read(&film).unwrap(), before);
+    let dry = convert(&["--set", "crf=0", "--dry-run"]);
+    assert!(reason(&dry, "film.mkv").contains("no smaller"), "nothing would be: {}", dry.out);
     // Other settings are another matter.
     let other = convert(&["--set", "crf=0", "--keep-bigger"]);
     assert_eq!(summary(&other)["converted"], 1, "{}", other.out);

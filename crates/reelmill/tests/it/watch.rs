@@ -52,6 +52,11 @@ fn a_watched_library_is_converted_by_priority_once_and_never_in_a_loop() {
         done[0]["path"].as_str().unwrap().ends_with("two.mkv"),
         "the urgent one first: {done:?}"
     );
+    let sums = ran.events().pop().unwrap();
+    assert_eq!((&sums["event"], &sums["converted"]), (&"summary".into(), &2.into()), "{sums}");
+    assert!(sums["bytes_after"].as_u64() < sums["bytes_before"].as_u64(), "{sums}");
+    let left = place.run(["query", "--needs-conversion", "--export", "paths"]).ok().out;
+    assert_eq!(left, "", "what was converted is known as such at once");
     assert!(root.join("A/one.mkv").exists() && !root.join("A/one.avi").exists());
     assert_eq!(std::fs::read(told).unwrap(), std::fs::read(root.join("A/one.mkv")).unwrap());
     let again = Ran::of(&mut watch(&place, &root, &["--replace", "--once"])).ok();
@@ -91,6 +96,8 @@ fn a_file_that_is_not_worth_it_is_kept_and_not_tried_again() {
     assert_eq!(events(&ran, "kept").len(), 1, "{}", ran.out);
     let again = Ran::of(&mut watch(&place, &root, &more)).ok();
     assert_eq!(events(&again, "begun").len(), 0, "{}", again.out);
+    let asked = Ran::of(&mut watch(&place, &root, &[&more[..], &["--keep-bigger"]].concat())).ok();
+    assert_eq!(events(&asked, "converted").len(), 1, "{}", asked.out);
 }
 
 /// The first event of a name that a running watch tells.

@@ -80,6 +80,16 @@ impl FileJob<'_> {
         }
     }
 
+    /// What its records say of a file that would be converted; nothing is written.
+    pub(super) fn known(&self, library: &Library, file: &Path) -> Result<Option<Fate>, Failure> {
+        let fail = |e: std::io::Error| Failure::io(format!("read {}", file.display()), &e);
+        let Some(facts) = library.fs.facts(file).map_err(fail)? else { return Ok(None) };
+        Ok(match self.standing(library, &library.id(file, &facts))? {
+            Standing::Over(fate) => Some(fate),
+            Standing::Open | Standing::OpenAgain => None,
+        })
+    }
+
     fn standing(&self, library: &Library, id: &str) -> Result<Standing, Failure> {
         let records = library.records(id).map_err(|e| Failure::io("read the job's records", &e))?;
         let Some(last) = records.last() else { return Ok(Standing::Open) };

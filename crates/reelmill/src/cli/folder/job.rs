@@ -60,6 +60,10 @@ impl FileJob<'_> {
             return Ok(Fate::Skipped(reason));
         }
         match self.library {
+            Some(library) if self.args.dry_run => match self.known(library, file)? {
+                Some(fate) => Ok(fate),
+                None => self.plainly(file).await,
+            },
             Some(library) => self.with_records(library, file).await,
             None => self.plainly(file).await,
         }

@@ -54,7 +54,7 @@ pub(super) fn end(work: &Work<'_>, at: usize, line: &Line) {
     let (Some(library), Some((name, _))) = (work.job.library, &work.files[at].order) else {
         return;
     };
-    if line.again || line.class.is_some_and(|class| class.retryable()) {
+    if work.job.args.dry_run || line.again || line.class.is_some_and(|class| class.retryable()) {
         return;
     }
     let ended = queue::list(library).and_then(|orders| {

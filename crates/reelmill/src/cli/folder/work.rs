@@ -124,7 +124,9 @@ impl Work<'_> {
                 Fate::Interrupted => return self.interrupted(),
                 fate => {
                     let line = line(&file, fate);
-                    if let Some(event) = happened(&line, &preset_of(&args, &file)) {
+                    if !args.dry_run
+                        && let Some(event) = happened(&line, &preset_of(&args, &file))
+                    {
                         hooks::tell(&self.hooks, &event, self.job.common).await;
                     }
                     self.tell(at, line);
