@@ -12,16 +12,14 @@ mod sound;
 mod streams;
 
 use crate::args::{concat_input, source_input};
-use crate::listing::{Listing, list};
+use crate::listing::{Listed, Listing, list};
 use crate::probe::probe;
 use crate::stitch::{Assembly, write_list};
 use crate::tools::Tools;
-use pictures::Wanted;
 use promised::Promised;
 use reelmill_core::check::{self, Check, Verdict};
 use reelmill_core::error::Failure;
 use reelmill_core::media::MediaInfo;
-use samples::Sample;
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
@@ -38,12 +36,10 @@ struct Measured<'a> {
 pub struct Expected {
     source: Listing,
     packets: Vec<String>,
-    samples: Vec<Sample>,
-    pictures: Wanted,
+    parts: Listed,
 }
 
-/// Lists the packets of the source and of the video parts, and decodes the
-/// pictures of the source that the output's will be compared with.
+/// Lists the packets of the source and of the video parts.
 ///
 /// # Errors
 /// When one of them cannot be read.
@@ -54,16 +50,13 @@ pub async fn expect(
 ) -> Result<Expected, Failure> {
     let list_path = write_list(assembly, "verify.ffconcat").await?;
     let codec = assembly.encode.encoder.codec();
-    let parts = || concat_input(&list_path, assembly.parts.video);
-    let (source, packets, listed) = tokio::try_join!(
+    let input = || concat_input(&list_path, assembly.parts.video);
+    let (source, packets, parts) = tokio::try_join!(
         list(tools, source_input(assembly.source), "", cancel),
-        hashes::packet_hashes(tools, parts(), codec, cancel),
-        list(tools, parts(), "v:0", cancel),
+        hashes::packet_hashes(tools, input(), codec, cancel),
+        list(tools, input(), "v:0", cancel),
     )?;
-    let promised = Promised::new(assembly, &source);
-    let samples = samples::choose(&promised, listed.only());
-    let pictures = pictures::of_source(tools, &promised, &samples, cancel).await?;
-    Ok(Expected { source, packets, samples, pictures })
+    Ok(Expected { source, packets, parts: parts.only().cloned().unwrap_or_default() })
 }
 
 /// Checks the output at `out` against its plan and what is `expected`.
@@ -82,27 +75,33 @@ pub async fn verify(
     cancel: &CancellationToken,
 ) -> Result<Verdict, Failure> {
     let codec = assembly.encode.encoder.codec();
-    let (media, output, have) = tokio::try_join!(
+    let Expected { source, packets, parts } = expected;
+    let promised = Promised::new(assembly, &source);
+    let samples = samples::choose(&promised, &parts);
+    // Nothing here waits for another, and most of each is the start of a process.
+    let (pictures, seams, media, output, have) = tokio::try_join!(
+        Box::pin(pictures::of_source(tools, &promised, &samples, cancel)),
+        seams::copy(tools, &promised, (&parts, &samples), out, cancel),
         probe(tools, out, cancel),
         list(tools, source_input(out), "", cancel),
         hashes::packet_hashes(tools, source_input(out), codec, cancel),
     )?;
-    let Expected { source, packets, samples, pictures } = expected;
-    let measured = Measured { promised: Promised::new(assembly, &source), output, media };
+    let measured = Measured { promised, output, media };
     let mut checks = vec![
         measured.frame_times(),
         check::parameter_sets(digests.iter().map(String::as_str)),
         check::packets(&split(&packets, &measured.promised.counts), &have),
     ];
-    let (seams, sound) = tokio::try_join!(
-        seams::decode(tools, &measured, samples, out, cancel),
+    let (seams, sound, dynamic) = tokio::try_join!(
+        seams::decode(tools, &measured, seams, samples, cancel),
         sound::checks(tools, &measured, cancel),
+        Box::pin(dynamic::checks(tools, &measured, out, cancel)),
     )?;
     checks.push(seams.check());
     checks.push(pictures::compare(tools, &measured.promised, &seams, pictures, cancel).await?);
     checks.extend(sound);
     checks.extend(streams::checks(&measured));
-    checks.extend(dynamic::checks(tools, &measured, out, cancel).await?);
+    checks.extend(dynamic);
     checks.push(measured.duration());
     Ok(Verdict { checks })
 }

@@ -21,8 +21,7 @@ pub(super) struct Sample {
 /// One sample for each part: its first frame if that is a keyframe of the
 /// source, else the first frame inside that is a keyframe on both sides, else
 /// its first frame all the same. `parts` are the packets of all parts.
-pub(super) fn choose(promised: &Promised<'_>, parts: Option<&Listed>) -> Vec<Sample> {
-    let packets = parts.map_or(&[][..], |parts| &parts.packets);
+pub(super) fn choose(promised: &Promised<'_>, parts: &Listed) -> Vec<Sample> {
     let source = source_keys(promised);
     let starts = promised.first_packets();
     let mut samples = Vec::with_capacity(starts.len());
@@ -32,7 +31,7 @@ pub(super) fn choose(promised: &Promised<'_>, parts: Option<&Listed>) -> Vec<Sam
         let plain =
             Sample { part, tick, source_packet: source.get(&tick).copied(), output_packet: first };
         let inside = || {
-            let stored = packets.get(first..first + count)?;
+            let stored = parts.packets.get(first..first + count)?;
             shown_keys(stored, planned).into_iter().find_map(|(tick, packet)| {
                 let source_packet = Some(*source.get(&tick)?);
                 Some(Sample { part, tick, source_packet, output_packet: first + packet })

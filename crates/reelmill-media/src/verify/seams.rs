@@ -1,5 +1,6 @@
 //! Decodes the output around its seams.
 
+use super::promised::Promised;
 use super::samples::Sample;
 use super::selection::{around_seams, copy_only, groups};
 use super::{Measured, pictures};
@@ -62,38 +63,65 @@ impl Seams {
 /// that is decoded before zero.
 const LEAD: u32 = 10;
 
-/// Decodes the output from the last keyframe before every seam to a few frames
-/// after it, and the pictures of `samples`.
+/// The packets around the seams, copied.
+pub(super) struct Copied {
+    ranges: Vec<Range<usize>>,
+    files: Vec<PathBuf>,
+}
+
+/// Copies from the output what `decode` decodes: the packets from the last
+/// keyframe before every seam to a few after it, and the pictures of `samples`.
+/// Which these are is known from the `parts`, before anything is known of the
+/// output; whether it has them there is for `decode` to see.
+///
+/// # Errors
+/// Says what cannot be, in the inner one.
+pub(super) async fn copy(
+    tools: &Tools,
+    promised: &Promised<'_>,
+    (parts, samples): (&Listed, &[Sample]),
+    out: &Path,
+    cancel: &CancellationToken,
+) -> Result<Result<Copied, String>, Failure> {
+    let starts = promised.first_packets();
+    let chosen: Vec<usize> = samples.iter().map(|sample| sample.output_packet).collect();
+    if starts.iter().chain(&chosen).any(|packet| *packet >= parts.packets.len()) {
+        return Ok(Err("the parts have too few frames".into()));
+    }
+    if let Some(part) = starts.iter().position(|start| !parts.packets[*start].key) {
+        return Ok(Err(format!("part {part} does not start with a keyframe")));
+    }
+    let keys: Vec<bool> = parts.packets.iter().map(|packet| packet.key).collect();
+    let ranges = around_seams(&keys, &starts, &chosen);
+    let files = extract(tools, out, promised.assembly.scratch, &ranges, cancel).await?;
+    Ok(Ok(Copied { ranges, files }))
+}
+
+/// Decodes what was copied.
 pub(super) async fn decode(
     tools: &Tools,
     measured: &Measured<'_>,
+    copied: Result<Copied, String>,
     samples: Vec<Sample>,
-    out: &Path,
     cancel: &CancellationToken,
 ) -> Result<Seams, Failure> {
+    let Copied { ranges, files } = match copied {
+        Ok(copied) => copied,
+        Err(why) => return Ok(Seams::failed(&why)),
+    };
     let Some(video) = measured.output.streams.get(&0) else {
         return Ok(Seams::failed("the output has no video"));
     };
-    let starts = measured.promised.first_packets();
-    let needed = starts.iter().copied().chain(samples.iter().map(|sample| sample.output_packet));
-    if needed.max().is_none_or(|last| last >= video.packets.len()) {
+    if ranges.last().is_none_or(|last| last.end > video.packets.len()) {
         return Ok(Seams::failed("the output has too few frames"));
     }
-    if let Some(part) = starts.iter().position(|start| !video.packets[*start].key) {
+    let mut starts = measured.promised.first_packets().into_iter();
+    if let Some(part) = starts.position(|start| !video.packets[start].key) {
         return Ok(Seams::failed(&format!("part {part} does not start with a keyframe")));
     }
-    let keys: Vec<bool> = video.packets.iter().map(|packet| packet.key).collect();
-    let chosen: Vec<usize> = samples.iter().map(|sample| sample.output_packet).collect();
-    let ranges = around_seams(&keys, &starts, &chosen);
     let scratch = measured.promised.assembly.scratch;
-    let files = extract(tools, out, scratch, &ranges, cancel).await?;
-    let mut seams = Seams {
-        pictures: BTreeMap::new(),
-        times: chosen.iter().map(|packet| video.packets[*packet].pts).collect(),
-        samples,
-        planned: 0,
-        wrong: None,
-    };
+    let times = samples.iter().map(|sample| video.packets[sample.output_packet].pts).collect();
+    let mut seams = Seams { pictures: BTreeMap::new(), times, samples, planned: 0, wrong: None };
     for (file, ranges) in files.iter().zip(groups(&ranges)) {
         decode_group(tools, video, (file, ranges), scratch, &mut seams, cancel).await?;
         crate::encode::remove(file).await?;
