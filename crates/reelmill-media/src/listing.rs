@@ -192,6 +192,17 @@ impl Listed {
         span
     }
 
+    /// When its last packet begins, seconds; `None` without packets.
+    pub(crate) fn last_start(&self) -> Option<f64> {
+        let shown = self.packets.iter().filter(|packet| !packet.discard);
+        Some(self.time_base?.seconds(shown.filter_map(|packet| packet.pts).max()?))
+    }
+
+    /// Whether nothing tells for how long its last packet is heard.
+    pub(crate) fn ends_openly(&self) -> bool {
+        self.packets.last().is_some_and(|packet| packet.duration.is_none())
+    }
+
     /// How far the stream reaches, seconds. Where packets carry no times (AVI,
     /// MPEG-PS), their durations tell.
     fn reach(&self) -> Option<f64> {

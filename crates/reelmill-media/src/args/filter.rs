@@ -129,18 +129,13 @@ pub(super) fn all(stream: u32, base: TimeBase, deinterlace: bool) -> String {
 /// All frames of `stream`, times shifted back by `origin` ticks. Frames that
 /// share a time with the one before move to the next tick, since no container
 /// holds two pictures for one moment. The times as the decoder gave them are
-/// written to the file named `seen` in the folder that FFmpeg is started in.
-pub(super) fn whole(
-    stream: u32,
-    base: TimeBase,
-    (origin, seen): (i64, &str),
-    deinterlace: bool,
-) -> String {
+/// written to standard output, a line at a time.
+pub(super) fn whole(stream: u32, base: TimeBase, origin: i64, deinterlace: bool) -> String {
     let fields = if deinterlace { format!(",{DEINTERLACE},settb={base}") } else { String::new() };
     let next = format!("PTS-({origin})");
     format!(
         "[0:{stream}]settb={base},metadata=mode=add:key=seen:value=1,\
-         metadata=mode=print:key=seen:file={seen},\
+         metadata=mode=print:key=seen:file=-:direct=1,\
          setpts='if(isnan(PREV_OUTPTS),{next},max({next},PREV_OUTPTS+1))'{fields}"
     )
 }

@@ -3,7 +3,6 @@
 use super::video::reader;
 use super::{Args, VideoArgs, quiet};
 use reelmill_core::time::TimeBase;
-use reelmill_core::window::Window;
 use std::path::Path;
 
 /// Rows and columns of a small picture.
@@ -11,17 +10,17 @@ pub const SMALL_SIDE: usize = 32;
 
 const SHRINK: &str = "scale=32:32:flags=area,format=gray";
 
-/// Decodes the first video stream of `input`, cut to `window`, to small grey pictures on
-/// standard output, and writes their times in ticks of `base` to the file
-/// `times` in FFmpeg's `framecrc` format. Ends at the first error.
+/// Decodes the first video stream of `input`, through the filters `first` (each with
+/// a comma after it), to small grey pictures on standard output, and writes their times
+/// in ticks of `base` to the file `times` in FFmpeg's `framecrc` format. Ends at the
+/// first error.
 #[must_use]
-pub fn small_pictures(input: Args, base: TimeBase, window: Option<Window>, times: &Path) -> Args {
-    let cut = cut_to(window);
+pub fn small_pictures(input: Args, base: TimeBase, first: &str, times: &Path) -> Args {
     let base = base.to_string();
     quiet()
         .words("-xerror -copyts")
         .join(input)
-        .option("-filter_complex", format!("[0:v:0]settb={base},{cut}{SHRINK},split[p][t]"))
+        .option("-filter_complex", format!("[0:v:0]settb={base},{first}{SHRINK},split[p][t]"))
         .words("-map [p] -fps_mode passthrough -enc_time_base")
         .arg(&base)
         .words("-c:v rawvideo -f rawvideo pipe:1 -map [t] -fps_mode passthrough -enc_time_base")
@@ -30,8 +29,14 @@ pub fn small_pictures(input: Args, base: TimeBase, window: Option<Window>, times
         .write(times)
 }
 
-fn cut_to(window: Option<Window>) -> String {
-    window.map_or(String::new(), |window| format!("crop={window},"))
+/// The filters, each with a comma after it, that make a picture of the source
+/// comparable with the output's: the same part of it, and its brightness by the same
+/// formula, for the grey of RGB is another one.
+#[must_use]
+pub fn comparable(video: VideoArgs<'_>) -> String {
+    let cut = video.encode.window.map_or(String::new(), |window| format!("crop={window},"));
+    let model = super::filter::leaves_rgb(video.encode, video.pixel_format);
+    cut + if model { "scale=out_color_matrix=bt709:out_range=tv,format=yuv444p," } else { "" }
 }
 
 /// Decodes the frame at `tick` to a small grey picture on standard output.
@@ -39,8 +44,8 @@ fn cut_to(window: Option<Window>) -> String {
 pub fn one_picture(video: VideoArgs<'_>, tick: i64, preroll: Option<i64>) -> Args {
     let cut = super::filter::cut(video.stream, video.time_base, (tick, Some(tick + 1)), false);
     let map = super::filter::tone_mapping(video.encode);
-    let window = cut_to(video.encode.window);
+    let first = comparable(video);
     reader(video, preroll)
-        .option("-filter_complex", format!("{cut}{map},{window}{SHRINK}[t]"))
+        .option("-filter_complex", format!("{cut}{map},{first}{SHRINK}[t]"))
         .words("-map [t] -fps_mode passthrough -frames:v 1 -c:v rawvideo -f rawvideo pipe:1")
 }

@@ -90,7 +90,7 @@ fn a_whole_film_by_each_kind_of_hardware() {
             if encoder.codec() == "hevc" {
                 encode.pixel_format = "yuv420p10le".into();
             }
-            let args = whole(video(&encode), 0, Path::new("/tmp/w.nut"), "seen.txt");
+            let args = whole(video(&encode), 0, Path::new("/tmp/w.nut"));
             assert!(args.clone().into_parts().1 != Args::new().into_parts().1, "no devices");
             format!("{encoder}\n{}", lines(&args).replace('\n', " "))
         })
@@ -124,7 +124,7 @@ fn a_whole_theora_film_with_odd_sizes() {
     encode.crop = true;
     let video = VideoArgs { codec: "theora", ..video(&encode) };
     let origin = lead_in(-20_000, video.time_base);
-    let args = whole(video, origin, Path::new("/tmp/w.nut"), "seen.txt");
+    let args = whole(video, origin, Path::new("/tmp/w.nut"));
     insta::assert_snapshot!(lines(&args));
 }
 

@@ -50,18 +50,18 @@ pub fn chunk(video: VideoArgs<'_>, chunk: &Chunk, preroll: Option<i64>, out: &Pa
 const DROP_WARM_UP: &str = "-force_key_frames 0 -bsf:v noise=amount=0:drop=lt(pts\\,0)";
 
 /// Encodes all frames into the NUT file `out`, with times relative to `origin`
-/// (ticks). The times of the decoded frames go to the file named `seen` (plain
-/// letters, digits and dots) in the folder that FFmpeg is started in.
+/// (ticks). The times of the decoded frames go to standard output, between the reports
+/// of progress.
 #[must_use]
-pub fn whole(video: VideoArgs<'_>, origin: i64, out: &Path, seen: &str) -> Args {
-    let all = super::filter::whole(
-        video.stream,
-        video.time_base,
-        (origin, seen),
-        video.encode.deinterlace,
-    );
+pub fn whole(video: VideoArgs<'_>, origin: i64, out: &Path) -> Args {
+    let deinterlace = video.encode.deinterlace;
+    let all = super::filter::whole(video.stream, video.time_base, origin, deinterlace);
     let graph = format!("{all}{}[e]", pictures(video));
-    writer(reader(video, None).option("-filter_complex", graph), video, out)
+    // Filters that begin anew where the picture changes its size forget the time of the
+    // frame before; all but the deinterlacer take such frames as they come.
+    let keep = if deinterlace { "" } else { "-reinit_filter 0" };
+    let input = Args::new().words(keep).join(reader(video, None));
+    writer(input.option("-filter_complex", graph), video, out)
 }
 
 /// Ticks to take off every time of a whole-file encode, so that none is

@@ -2,10 +2,11 @@
 
 use super::quality::{Aim, Piece};
 use super::readback::{Encoded, read_back};
-use super::{EncodedFile, OnProgress, VideoJob, compare, refuse_read_error, remove, run};
+use super::{EncodedFile, OnProgress, STALL, VideoJob, compare, refuse_read_error, remove};
 use crate::args::{self, Frames, source_input};
 use crate::dynamic::Range;
 use crate::listing::list;
+use crate::progress::ProgressParser;
 use crate::tools::Tools;
 use reelmill_core::check;
 use reelmill_core::error::Failure;
@@ -87,7 +88,9 @@ fn file(found: Encoded, times: Vec<i64>) -> EncodedFile {
     EncodedFile { frames, extradata, pts: PtsList::new(times), score: None, bytes }
 }
 
-/// Encodes; the times at which the frames were decoded, in decoding order.
+/// Encodes; the times at which the frames were decoded, in decoding order. They come
+/// between the reports of progress: a file would be begun anew by FFmpeg whenever the
+/// picture changes its size.
 async fn decode_and_encode(
     tools: &Tools,
     job: VideoJob<'_>,
@@ -96,33 +99,28 @@ async fn decode_and_encode(
     on_progress: OnProgress<'_>,
     cancel: &CancellationToken,
 ) -> Result<Vec<Option<i64>>, Failure> {
-    let absolute = |path: &Path| {
-        std::path::absolute(path)
-            .map_err(|error| Failure::io(format_args!("find {}", path.display()), &error))
+    let mut seen = Vec::new();
+    let mut parser = ProgressParser::default();
+    let mut on_line = |line: &str| {
+        if let Some(time) = seen_at(line) {
+            seen.push(time);
+        } else if let Some(progress) = parser.push(line) {
+            on_progress(progress);
+        }
     };
-    let (source, out) = (absolute(job.source.path)?, absolute(out)?);
-    let dir = out.parent().unwrap_or(&out);
-    let scratch = |error| Failure::io(format_args!("write to {}", dir.display()), &error);
-    let seen = tempfile::Builder::new().prefix("seen").suffix(".txt").tempfile_in(dir);
-    let seen = seen.map_err(scratch)?;
-    let name = seen.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let video = args::VideoArgs { path: &source, ..job.args() };
-    let command = tools.ffmpeg(args::whole(video, origin, &out, &name)).current_dir(dir);
-    let output = run(command, on_progress, cancel).await?;
+    let command = tools.ffmpeg(args::whole(job.args(), origin, out)).stall_after(STALL);
+    let output = command.run_lines(cancel, &mut on_line).await?;
     refuse_read_error(&output)?;
-    let text = tokio::fs::read_to_string(seen.path()).await.map_err(scratch)?;
-    Ok(parse_seen(&text))
+    Ok(seen)
 }
 
-/// The times that the `metadata` filter printed: `frame:0 pts:40 pts_time:…`.
-fn parse_seen(text: &str) -> Vec<Option<i64>> {
-    let lines = text.lines().filter(|line| line.starts_with("frame:"));
-    lines
-        .map(|line| {
-            let pts = line.split_whitespace().find_map(|word| word.strip_prefix("pts:"));
-            pts.and_then(|pts| pts.parse().ok())
-        })
-        .collect()
+/// The time in what the `metadata` filter prints of each frame, which is a line like
+/// `frame:0 pts:40 pts_time:…` and one that it was told to write; inner `None` where the
+/// frame has none.
+fn seen_at(line: &str) -> Option<Option<i64>> {
+    let words = line.strip_prefix("frame:")?;
+    let pts = words.split_whitespace().find_map(|word| word.strip_prefix("pts:"));
+    Some(pts.and_then(|pts| pts.parse().ok()))
 }
 
 /// Refuses a source that ends before it should.
@@ -162,7 +160,8 @@ mod tests {
 
     #[test]
     fn times_of_decoded_frames_are_read() {
-        let text = "frame:0    pts:40      pts_time:0.04\nseen=1\nframe:1    pts:NOPTS   pts_time:NOPTS\nseen=1\n";
-        assert_eq!(parse_seen(text), [Some(40), None]);
+        assert_eq!(seen_at("frame:0    pts:40      pts_time:0.04"), Some(Some(40)));
+        assert_eq!(seen_at("frame:1    pts:NOPTS   pts_time:NOPTS"), Some(None));
+        assert_eq!(["seen=1", "frame=12", "progress=continue"].map(seen_at), [None; 3]);
     }
 }

@@ -48,22 +48,53 @@ fn repair(stream: &Listed, edits: bool) -> Repair {
     }
 }
 
-/// What to repair in each copied audio track, by its stream in the source.
+/// Codecs whose packets have no length in Matroska.
+const OPEN: [&str; 1] = ["alac"];
+
+/// What to repair in each copied audio track, by its stream in the source: in Matroska
+/// what MP4 says must not be heard, and in MP4 how long the last packet is, for what
+/// lasts no time is not played.
 pub(super) async fn of_copies(
     tools: &Tools,
     assembly: Assembly<'_>,
     cancel: &CancellationToken,
 ) -> Result<BTreeMap<u32, Repair>, Failure> {
-    let copies = assembly.plan.tracks.iter().any(|track| track.action == TrackAction::CopyAudio);
-    if assembly.plan.container != Container::Mkv || !copies || !assembly.media.is_format("mov") {
+    let Assembly { plan, media, .. } = assembly;
+    let copied: Vec<u32> = plan
+        .tracks
+        .iter()
+        .filter(|track| track.action == TrackAction::CopyAudio)
+        .map(|track| track.stream)
+        .collect();
+    let open = media
+        .streams
+        .iter()
+        .any(|stream| copied.contains(&stream.index) && OPEN.contains(&stream.codec.as_str()));
+    let out_of_mp4 = plan.container == Container::Mkv && media.is_format("mov");
+    let into_mp4 = [Container::Mp4, Container::Mov].contains(&plan.container) && open;
+    if copied.is_empty() || !(out_of_mp4 || into_mp4) {
         return Ok(BTreeMap::new());
     }
     let input = Args::new()
         .option("-read_intervals", format!("%+#{LOOK}"))
         .join(source_input(assembly.source));
     let listing = list(tools, input, "", cancel).await?;
-    let streams = listing.streams.iter();
-    Ok(streams.map(|(index, stream)| (*index, Repair::DropFirst(unheard(stream)))).collect())
+    let streams = listing.streams.iter().filter(|(index, _)| copied.contains(index));
+    let repair = |stream: &Listed| {
+        if out_of_mp4 { Repair::DropFirst(unheard(stream)) } else { close(stream) }
+    };
+    Ok(streams.map(|(index, stream)| (*index, repair(stream))).collect())
+}
+
+/// Where no packet tells its length, the last is as long as the first.
+fn close(stream: &Listed) -> Repair {
+    match stream.packets.as_slice() {
+        [first, second, ..] if first.duration.is_none() => match (first.pts, second.pts) {
+            (Some(from), Some(to)) if to > from => Repair::LastDuration(to - from),
+            _ => Repair::Nothing,
+        },
+        _ => Repair::Nothing,
+    }
 }
 
 /// Leading packets of which less than half is heard.

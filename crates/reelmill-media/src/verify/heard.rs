@@ -46,11 +46,13 @@ pub(super) async fn spans(
         return Ok(spans);
     };
     let first = Args::new().words("-frames:a 1");
-    let starts = decoded(tools, measured, &streams, (Args::new(), first), cancel).await?;
     let seek = Args::new()
         .words("-seek_timestamp 1 -noaccurate_seek")
         .option("-ss", format!("{:.3}", end - TAIL));
-    let ends = decoded(tools, measured, &streams, (seek, Args::new()), cancel).await?;
+    let (starts, ends) = tokio::try_join!(
+        decoded(tools, measured, &streams, (Args::new(), first), cancel),
+        decoded(tools, measured, &streams, (seek, Args::new()), cancel),
+    )?;
     for (at, stream) in streams.iter().enumerate() {
         let Some(span) = spans.get_mut(stream) else { continue };
         if let Some(found) = starts.get(&at).filter(|it| (it.start - span.start).abs() <= LATE) {

@@ -12,7 +12,6 @@ use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::media::StreamKind;
 use reelmill_core::plan::VideoEncode;
 use reelmill_core::time::TimeBase;
-use reelmill_core::window::Window;
 use std::collections::BTreeMap;
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
@@ -32,18 +31,18 @@ pub(super) struct Thumbs {
     pub errors: Vec<String>,
 }
 
-/// Decodes the first video stream of `input`, cut to `window`, to small pictures
-/// with times in ticks of `base`; ends at the first error. The times pass through
-/// the file `times`.
+/// Decodes the first video stream of `input`, through the filters `first`, to small
+/// pictures with times in ticks of `base`; ends at the first error. The times pass
+/// through the file `times`.
 pub(super) async fn thumbs(
     tools: &Tools,
     input: Args,
     base: TimeBase,
-    window: Option<Window>,
+    first: &str,
     times: &Path,
     cancel: &CancellationToken,
 ) -> Result<Thumbs, Failure> {
-    let args = args::small_pictures(input, base, window, times);
+    let args = args::small_pictures(input, base, first, times);
     let command = tools.ffmpeg(args).stall_after(STALL);
     let output = command.run(cancel).await?;
     let text = tokio::fs::read_to_string(times)
@@ -175,8 +174,8 @@ async fn key_pictures(
     let found = match copied {
         Ok(_) => {
             let times = assembly.scratch.join("keys.txt");
-            let window = assembly.encode.window;
-            thumbs(tools, own_input(&file), base, window, &times, cancel).await
+            let first = args::comparable(promised.video_args());
+            thumbs(tools, own_input(&file), base, &first, &times, cancel).await
         }
         Err(failure) => Err(failure),
     };

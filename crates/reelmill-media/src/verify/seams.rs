@@ -171,7 +171,7 @@ async fn decode_group(
         return Ok(());
     };
     let times = scratch.join("seams.txt");
-    let found = match thumbs(tools, own_input(file), base, None, &times, cancel).await {
+    let found = match thumbs(tools, own_input(file), base, "", &times, cancel).await {
         Ok(mut found) => {
             let lead = base.ticks_in(f64::from(LEAD));
             found.pictures.iter_mut().for_each(|(pts, _)| *pts -= lead);

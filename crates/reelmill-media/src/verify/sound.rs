@@ -27,7 +27,13 @@ pub(super) async fn checks(
             TrackAction::EncodeAudio { codec, .. } => padding(codec, output),
             _ => source.map_or(0.0, packet_seconds),
         };
-        one(number, span, output.and_then(Listed::span), (origin, slack))
+        let spans = (span, output.and_then(Listed::span));
+        match (&track.action, source.zip(output)) {
+            (TrackAction::CopyAudio, Some(both)) => {
+                one(number, closed(spans, both), (origin, slack))
+            }
+            _ => one(number, spans, (origin, slack)),
+        }
     };
     Ok(tracks.enumerate().map(check).collect())
 }
@@ -36,10 +42,24 @@ pub(super) fn is_audio(track: &TrackPlan) -> bool {
     matches!(track.action, TrackAction::CopyAudio | TrackAction::EncodeAudio { .. })
 }
 
+/// The spans of a copied track in source and output; both end where their last packets
+/// begin if one of the two does not tell how long it lasts (ALAC in Matroska).
+fn closed(
+    (source, output): (Option<Span>, Option<Span>),
+    (from, to): (&Listed, &Listed),
+) -> (Option<Span>, Option<Span>) {
+    if !from.ends_openly() && !to.ends_openly() {
+        return (source, output);
+    }
+    let until = |span: Option<Span>, listed: &Listed| {
+        span.map(|span| Span { end: listed.last_start().unwrap_or(span.end), ..span })
+    };
+    (until(source, from), until(output, to))
+}
+
 fn one(
     number: usize,
-    source: Option<Span>,
-    output: Option<Span>,
+    (source, output): (Option<Span>, Option<Span>),
     (origin, slack): (f64, f64),
 ) -> Check {
     let name = format!("audio {number}");

@@ -195,6 +195,46 @@ async fn sizes_are_cropped_to_even_or_scaled_in_shape() {
 }
 
 #[tokio::test]
+async fn a_size_that_changes_and_two_frames_of_one_time_in_one_piece() {
+    let dir = TempDir::new().unwrap();
+    film(dir.path(), "small.ts", 2, "").await;
+    film(dir.path(), "large.ts", 2, "-vf scale=320:240 -output_ts_offset 2.04").await;
+    let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
+    let source = dir.path().join("both.ts");
+    std::fs::write(&source, [read("small.ts"), read("large.ts")].concat()).unwrap();
+    let made = Conversion::run(&source, &lossless(), Container::Mkv, 1.5).await.unwrap();
+    let why = made.plan.whole_reason().unwrap().to_string();
+    assert!(why.contains("share the timestamp"), "{why}");
+    let verdict = made.verify().await.unwrap();
+    assert!(verdict.passed(), "{}", verdict.complaint());
+    assert_eq!(judge::frames(&made.tools, &made.out, "null").await.unwrap().len(), 100);
+}
+
+#[tokio::test]
+async fn red_green_and_blue_become_what_they_were() {
+    let dir = TempDir::new().unwrap();
+    let colours = "-f lavfi -i testsrc2=s=160x120:r=25:d=4 -c:v libx264rgb -preset ultrafast";
+    ffmpeg(dir.path(), &format!("{colours} -g 25 rgb.mkv")).await;
+    let source = dir.path().join("rgb.mkv");
+    let made = Conversion::run(&source, &lossless(), Container::Mkv, 1.5).await.unwrap();
+    assert!(made.parts.len() > 2, "{:?}", made.plan.whole_reason());
+    let verdict = made.verify().await.unwrap();
+    assert!(verdict.passed(), "{}", verdict.complaint());
+    let (want, have) = (first_colours(&made, &source).await, first_colours(&made, &made.out).await);
+    assert_eq!((want.len(), have.len()), (32 * 24 * 3, 32 * 24 * 3));
+    let off: u32 = want.iter().zip(&have).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+    assert!(off < 3 * 32 * 24 * 3, "{off}");
+}
+
+/// The first picture of a film, small, by what the file says of its colours.
+async fn first_colours(made: &Conversion, path: &Path) -> Vec<u8> {
+    let shown = ToolCommand::uncaged(&made.tools.ffmpeg).args(["-v", "error", "-i"]).arg(path);
+    let small = ["-frames:v", "1", "-vf", "scale=32:24:flags=area", "-pix_fmt", "rgb24"];
+    let shown = shown.args(small).args(["-f", "rawvideo", "pipe:1"]);
+    shown.run(&CancellationToken::new()).await.unwrap().stdout
+}
+
+#[tokio::test]
 async fn colour_description_survives_every_encoder() {
     let dir = TempDir::new().unwrap();
     let colours =

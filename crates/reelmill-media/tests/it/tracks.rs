@@ -1,7 +1,7 @@
 //! Everything beside the picture is kept as far as the container can hold it.
 
 use crate::convert::{Conversion, preset};
-use crate::fixture::{film_with_sound, rich_film};
+use crate::fixture::{ffmpeg, film_with_sound, rich_film};
 use reelmill_core::container::Container;
 use reelmill_core::media::{MediaInfo, Stream, StreamKind};
 use reelmill_media::probe::probe;
@@ -86,5 +86,35 @@ async fn encoded_sound_keeps_its_place() {
             let verdict = made.verify().await.unwrap();
             assert!(verdict.passed(), "{codec} {container}: {}", verdict.complaint());
         }
+    }
+}
+
+#[tokio::test]
+async fn sound_whose_packets_do_not_tell_their_length_is_copied_all_the_same() {
+    let dir = TempDir::new().unwrap();
+    // The last packet of 7 s of ALAC at 44.1 kHz is shorter than the others.
+    let sound = "-f lavfi -i sine=r=44100:d=7 -f lavfi -i testsrc2=s=64x48:r=5:d=7 \
+                 -c:a alac -c:v libx264 -preset ultrafast alac.mov";
+    ffmpeg(dir.path(), sound).await;
+    let set = preset("h264", &["speed=ultrafast"]);
+    let source = dir.path().join("alac.mov");
+    let mut there = Conversion::run(&source, &set, Container::Mkv, 60.0).await.unwrap();
+    let mut back = Conversion::run(&there.out, &set, Container::Mp4, 60.0).await.unwrap();
+    for made in [&mut there, &mut back] {
+        let verdict = made.verify().await.unwrap();
+        assert!(verdict.passed(), "{}", verdict.complaint());
+        // What is cut off at the end is noticed none the less.
+        ffmpeg(
+            dir.path(),
+            &format!(
+                "-i {} -map 0 -c copy -t 6.7 short.{}",
+                made.out.display(),
+                made.plan.container
+            ),
+        )
+        .await;
+        made.out = dir.path().join(format!("short.{}", made.plan.container));
+        let verdict = made.verify().await.unwrap();
+        assert!(verdict.complaint().contains("audio 0"), "{}", verdict.complaint());
     }
 }

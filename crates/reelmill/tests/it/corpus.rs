@@ -15,8 +15,11 @@ struct Entry {
 const CATEGORIES: [&str; 6] =
     ["bench", "container", "timing", "interlace_gop", "geometry", "tracks"];
 
-/// Longer files are left to the long run, seconds.
+/// Longer files are left to the long run, seconds; and of those that are there for
+/// their length or size, what has more pixels in all its frames.
 const SHORT: f64 = 20.0;
+const PIXELS: u64 = 150_000_000;
+const PLAIN: [&str; 2] = ["bench", "geometry"];
 
 fn manifest(folder: &Path) -> Vec<Entry> {
     let text = std::fs::read_to_string(folder.join("MANIFEST.tsv")).unwrap();
@@ -25,12 +28,31 @@ fn manifest(folder: &Path) -> Vec<Entry> {
     let column = |name: &str| header.iter().position(|have| *have == name).unwrap();
     let (file, duration, streams, verdict) =
         (column("file"), column("duration_s"), column("streams"), column("decode"));
+    let frames = column("video_frames_decoded_vs_packets");
+    let small = |row: &[&str]| {
+        let plain = PLAIN.iter().any(|category| row[file].starts_with(category));
+        !plain || pixels(row[streams], row[frames]) <= PIXELS
+    };
     rows.map(|row| row.split('\t').collect::<Vec<_>>())
         .filter(|row| CATEGORIES.iter().any(|c| row[file].starts_with(&format!("{c}/"))))
         .filter(|row| row[streams].contains(":v:"))
-        .filter(|row| long() || row[duration].parse::<f64>().is_ok_and(|d| d <= SHORT))
+        .filter(|row| {
+            long() || row[duration].parse::<f64>().is_ok_and(|d| d <= SHORT) && small(row)
+        })
         .map(|row| Entry { file: row[file].to_owned(), clean: row[verdict] == "ok" })
         .collect()
+}
+
+/// Pixels of all frames of the first picture in `streams`, of which `frames` (decoded/in
+/// packets) were counted; 0 where the manifest does not tell.
+fn pixels(streams: &str, frames: &str) -> u64 {
+    let size = |word: &str| {
+        let (width, height) = word.split_once('x')?;
+        Some(width.parse::<u64>().ok()? * height.parse::<u64>().ok()?)
+    };
+    let one = streams.split_whitespace().find_map(size).unwrap_or(0);
+    let count = frames.split('/').next().and_then(|count| count.parse::<u64>().ok());
+    one * count.unwrap_or(0)
 }
 
 /// Files whose pixels cannot equal those of a plain decode, and why; their
