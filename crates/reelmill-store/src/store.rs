@@ -312,4 +312,13 @@ pub trait Store: ServiceStore {
 
     /// Whether it can be written: writes something of no consequence.
     async fn check(&self) -> Result<(), StoreError>;
+
+    /// Ends it: what is under way is finished, nothing goes on after it. Not needed
+    /// for safety.
+    ///
+    /// # Errors
+    /// When the last writes cannot be flushed.
+    async fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

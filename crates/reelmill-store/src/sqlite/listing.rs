@@ -1,6 +1,7 @@
 //! Finding, listing and counting jobs.
 
-use super::rows::{bytes, doc, fault, id, unword};
+use super::db::{Db, Query, column, query, text};
+use super::rows::{bytes, doc, id, unword};
 use crate::StoreError;
 use crate::place;
 use crate::records::JobFilter;
@@ -8,50 +9,35 @@ use crate::rollup;
 use reelmill_core::id::JobId;
 use reelmill_core::job::{Job, JobState};
 use reelmill_core::time::Timestamp;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-pub(super) async fn find(
-    db: &mut SqliteConnection,
-    prefix: &str,
-) -> Result<Vec<JobId>, StoreError> {
+pub(super) fn find(db: &Db, prefix: &str) -> Result<Vec<JobId>, StoreError> {
     let Some((low, high)) = place::id_range(prefix) else { return Ok(Vec::new()) };
-    let rows = sqlx::query("SELECT id FROM jobs WHERE id BETWEEN ? AND ? ORDER BY id LIMIT 3")
+    query("SELECT id FROM jobs WHERE id BETWEEN ? AND ? ORDER BY id LIMIT 3")
         .bind(bytes(Uuid::from_u128(low)))
         .bind(bytes(Uuid::from_u128(high)))
-        .fetch_all(db)
-        .await
-        .map_err(fault)?;
-    rows.iter().map(|row| id(row, 0).map(JobId)).collect()
+        .all(db, |row| id(row, 0).map(JobId))
 }
 
-pub(super) async fn list(
-    db: &mut SqliteConnection,
-    filter: &JobFilter,
-) -> Result<Vec<Job>, StoreError> {
+pub(super) fn list(db: &Db, filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
     let after = match filter.after {
-        Some(id) => Some((created(db, id).await?, id)),
+        Some(id) => Some((created(db, id)?, id)),
         None => None,
     };
-    let rows = statement(filter, after).build().fetch_all(db).await.map_err(fault)?;
-    rows.iter().map(|row| doc(row, 0, "a job")).collect()
+    statement(filter, after).all(db, |row| doc(row, 0, "a job"))
 }
 
 /// One branch for each state, each in the order of its index: none reads more
 /// rows than it yields.
-pub(super) fn statement(
-    filter: &JobFilter,
-    after: Option<(Timestamp, JobId)>,
-) -> QueryBuilder<Sqlite> {
+pub(super) fn statement(filter: &JobFilter, after: Option<(Timestamp, JobId)>) -> Query<'static> {
     let mut states: Vec<Option<JobState>> = filter.states.iter().copied().map(Some).collect();
     states.sort_unstable();
     states.dedup();
     if states.is_empty() {
         states.push(None);
     }
-    let mut query = QueryBuilder::new("SELECT doc FROM (");
+    let mut query = query("SELECT doc FROM (");
     for (at, state) in states.into_iter().enumerate() {
         query.push(if at == 0 { "SELECT * FROM (" } else { " UNION ALL SELECT * FROM (" });
         branch(&mut query, filter, state, after);
@@ -62,7 +48,7 @@ pub(super) fn statement(
 }
 
 fn branch(
-    query: &mut QueryBuilder<Sqlite>,
+    query: &mut Query<'_>,
     filter: &JobFilter,
     state: Option<JobState>,
     after: Option<(Timestamp, JobId)>,
@@ -72,8 +58,8 @@ fn branch(
             "SELECT jobs.created, jobs.id, jobs.doc FROM job_labels
              CROSS JOIN jobs ON jobs.id = job_labels.job WHERE job_labels.key = ",
         );
-        query.push_bind(key.clone());
-        query.push(" AND job_labels.value = ").push_bind(value.clone());
+        query.push_bind(key);
+        query.push(" AND job_labels.value = ").push_bind(value);
         "job_labels.created, job_labels.job"
     } else {
         query.push("SELECT jobs.created, jobs.id, jobs.doc FROM jobs WHERE true");
@@ -83,10 +69,10 @@ fn branch(
         query.push(" AND jobs.state = ").push_bind(state.label());
     }
     if let Some(owner) = &filter.owner {
-        query.push(" AND jobs.owner = ").push_bind(owner.clone());
+        query.push(" AND jobs.owner = ").push_bind(owner);
     }
     if let Some(client) = &filter.client {
-        query.push(" AND jobs.client = ").push_bind(client.clone());
+        query.push(" AND jobs.client = ").push_bind(client);
     }
     let created = at.split(',').next().unwrap_or(at);
     if let Some(since) = filter.since {
@@ -99,34 +85,27 @@ fn branch(
         query.push(" AND (").push(at).push(") < (").push_bind(created.0);
         query.push(", ").push_bind(bytes(id.0)).push(")");
     }
-    query.push(" ORDER BY ").push(at.replace(',', " DESC,")).push(" DESC LIMIT ");
+    query.push(" ORDER BY ").push(&at.replace(',', " DESC,")).push(" DESC LIMIT ");
     query.push_bind(filter.limit);
 }
 
-async fn created(db: &mut SqliteConnection, job: JobId) -> Result<Timestamp, StoreError> {
-    let found = sqlx::query_scalar("SELECT created FROM jobs WHERE id = ?").bind(bytes(job.0));
-    let created: Option<i64> = found.fetch_optional(db).await.map_err(fault)?;
+fn created(db: &Db, job: JobId) -> Result<Timestamp, StoreError> {
+    let found = query("SELECT created FROM jobs WHERE id = ?").bind(bytes(job.0));
+    let created = found.first(db, |row| column(row, 0))?;
     created.map(Timestamp).ok_or_else(|| rollup::list_broken(job))
 }
 
-pub(super) async fn oldest(
-    db: &mut SqliteConnection,
-    state: JobState,
-) -> Result<Option<Timestamp>, StoreError> {
-    let query = sqlx::query_scalar("SELECT min(created) FROM jobs WHERE state = ?");
-    let oldest: Option<i64> = query.bind(state.label()).fetch_one(db).await.map_err(fault)?;
+pub(super) fn oldest(db: &Db, state: JobState) -> Result<Option<Timestamp>, StoreError> {
+    let query = query("SELECT min(created) FROM jobs WHERE state = ?");
+    let oldest: Option<i64> = query.bind(state.label()).value(db)?;
     Ok(oldest.map(Timestamp))
 }
 
-pub(super) async fn counts(
-    db: &mut SqliteConnection,
-) -> Result<BTreeMap<JobState, u64>, StoreError> {
-    let query = sqlx::query("SELECT state, count(*) FROM jobs GROUP BY state");
-    let rows = query.fetch_all(db).await.map_err(fault)?;
-    let count = |row: &SqliteRow| {
-        let state = unword(row.try_get(0).map_err(fault)?)?;
-        let count: i64 = row.try_get(1).map_err(fault)?;
-        Ok((state, count.unsigned_abs()))
-    };
-    rows.iter().map(count).collect()
+pub(super) fn counts(db: &Db) -> Result<BTreeMap<JobState, u64>, StoreError> {
+    let query = query("SELECT state, count(*) FROM jobs GROUP BY state");
+    let counts = query.all(db, |row| {
+        let count: i64 = column(row, 1)?;
+        Ok((unword(text(row, 0)?)?, count.unsigned_abs()))
+    })?;
+    Ok(counts.into_iter().collect())
 }

@@ -1,39 +1,34 @@
 //! The store in an SQLite file: the default, for one coordinator.
 
 mod blobs;
+mod db;
 mod guard;
 mod jobs;
 mod listing;
 mod queue;
+mod readers;
 mod rows;
 mod service;
 mod store;
 mod tasks;
+mod wal;
 mod workers;
 mod writer;
 
 use crate::StoreError;
+use db::Db;
 use guard::Guard;
 pub(crate) use guard::refuse_network;
+use readers::Readers;
 pub(crate) use rows::fault;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use std::path::Path;
-use std::time::Duration;
+use wal::Wal;
 use writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
-
-/// Connections that only read.
-const READERS: u32 = 4;
-
-/// How long to wait for a lock of the database before giving up as `Busy`.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Statements kept prepared for each connection.
-const PREPARED: usize = 256;
 
 /// Marks the file as ours: "rlml".
 const APPLICATION: u32 = 0x726c_6d6c;
@@ -42,7 +37,7 @@ const APPLICATION: u32 = 0x726c_6d6c;
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
     writer: Writer,
-    readers: SqlitePool,
+    readers: Readers,
 }
 
 impl SqliteStore {
@@ -61,32 +56,33 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(PATIENCE)
-            .statement_cache_capacity(PREPARED);
-        let mut db = options.connect().await.map_err(fault)?;
-        migrate(&mut db, path).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(PATIENCE)
-            .connect_with(options.read_only(true))
-            .await
-            .map_err(fault)?;
-        Ok(Self { writer: Writer::new(db, guard), readers })
+            .busy_timeout(db::PATIENCE);
+        let mut first = options.connect().await.map_err(fault)?;
+        migrate(&mut first, path).await?;
+        first.close().await.map_err(fault)?;
+        let readers = Readers::open(path)?;
+        let writer = Writer::start(Db::open(path, true)?, Wal::keep(path)?, guard)?;
+        Ok(Self { writer, readers })
     }
 
-    /// Finishes what is under way and closes the file, so that nothing but
-    /// the database itself (and the unlocked lock file) is left. Not needed
-    /// for safety.
-    ///
-    /// # Errors
-    /// When the last writes cannot be flushed.
-    pub async fn close(&self) -> Result<(), StoreError> {
-        self.readers.close().await;
-        self.writer.close().await
+    /// Looks something up that takes about as long as handing it to another thread
+    /// would: it is done on this one.
+    async fn look<T>(
+        &self,
+        look: impl FnOnce(&Db) -> Result<T, StoreError> + Send,
+    ) -> Result<T, StoreError> {
+        let reader = self.readers.take().await?;
+        reader.look(look)
     }
 
-    async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
-        self.readers.acquire().await.map_err(fault)
+    /// Looks for what may take long, beside the async threads.
+    async fn search<T: Send + 'static>(
+        &self,
+        search: impl FnOnce(&Db) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let reader = self.readers.take().await?;
+        let found = tokio::task::spawn_blocking(move || reader.look(search)).await;
+        found.map_err(|error| StoreError::Io(format!("a search broke off: {error}")))?
     }
 }
 
@@ -96,12 +92,7 @@ impl SqliteStore {
     pub(crate) async fn raise_version(&self, version: i64) {
         let raise = "UPDATE _sqlx_migrations SET version = ?
                      WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
-        let run = self.writer.run(move |db| {
-            Box::pin(async move {
-                sqlx::query(raise).bind(version).execute(db).await.map_err(fault)?;
-                Ok::<_, StoreError>(())
-            })
-        });
+        let run = self.writer.run(move |db| db::query(raise).bind(version).execute(db).map(|_| ()));
         run.await.unwrap();
     }
 }

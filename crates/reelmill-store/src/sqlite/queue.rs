@@ -1,6 +1,7 @@
 //! Which tasks can be claimed, and which leases run out.
 
-use super::rows::{bytes, doc, encode, fault, task_id};
+use super::db::{Db, Row, column, query, text};
+use super::rows::{bytes, doc, encode, task_id};
 use crate::StoreError;
 use crate::place::{self, Placed};
 use reelmill_core::id::{TaskId, WorkerId};
@@ -8,18 +9,13 @@ use reelmill_core::lease::LeaseTerms;
 use reelmill_core::schedule::Candidate;
 use reelmill_core::task::{Rules, Task, TaskEvent, transition};
 use reelmill_core::time::Timestamp;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 use std::cmp::Reverse;
 
 /// The first tasks of one group that can be claimed.
 pub(super) const READY: &str =
-    "SELECT tasks.rank, tasks.due, tasks.rowid, tasks.pin, jobs.priority, jobs.created,
-                    tasks.doc, tasks.owner, jobs.doc ->> '$.source.bytes'
-             FROM tasks CROSS JOIN jobs ON jobs.id = tasks.job
-             WHERE tasks.state = 'ready' AND tasks.class = ? AND tasks.pin = ?
-             AND tasks.owner = ? AND tasks.due <= ?
-             ORDER BY tasks.rank, tasks.weight DESC, tasks.due, tasks.rowid LIMIT ?";
+    "SELECT rank, due, rowid, pin, priority, created, doc, owner, bytes FROM tasks
+             WHERE state = 'ready' AND class = ? AND pin = ? AND owner = ? AND due <= ?
+             ORDER BY rank, weight DESC, due, rowid LIMIT ?";
 
 /// Each (class, pin, owner) of tasks that are ready, jumping through the index.
 /// (A comparison of all at once would walk over all that are alike.)
@@ -75,36 +71,20 @@ pub(super) const EXTEND: &str = "UPDATE tasks SET due = new.due, doc = new.doc F
              AND tasks.generation = value ->> 1 AND tasks.number = value ->> 2 LIMIT -1
          ) AS new WHERE tasks.rowid = new.row";
 
-pub(super) async fn ready(
-    db: &mut SqliteConnection,
-    now: Timestamp,
-    limit: u32,
-) -> Result<Vec<Candidate>, StoreError> {
+pub(super) fn ready(db: &Db, now: Timestamp, limit: u32) -> Result<Vec<Candidate>, StoreError> {
     let mut found = Vec::new();
-    let groups = groups(db).await?;
+    let groups = groups(db)?;
     let share = place::share(limit, groups.len());
     for (class, pin, owner) in groups {
-        let rows = sqlx::query(READY)
-            .bind(class)
-            .bind(pin)
-            .bind(owner)
-            .bind(now.0)
-            .bind(share)
-            .fetch_all(&mut *db)
-            .await
-            .map_err(fault)?;
-        for row in &rows {
-            found.push(candidate(row)?);
-        }
+        let group = query(READY).bind(class).bind(pin).bind(owner).bind(now.0).bind(share);
+        found.extend(group.all(db, candidate)?);
     }
     found.sort_by_key(|(order, _)| *order);
     Ok(found.into_iter().map(|(_, candidate)| candidate).collect())
 }
 
-async fn groups(db: &mut SqliteConnection) -> Result<Vec<Group>, StoreError> {
-    let rows = sqlx::query(GROUPS).fetch_all(db).await.map_err(fault)?;
-    let group = |row: &SqliteRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
-    rows.iter().map(group).collect::<Result<_, _>>().map_err(fault)
+fn groups(db: &Db) -> Result<Vec<Group>, StoreError> {
+    query(GROUPS).all(db, |row| Ok((column(row, 0)?, column(row, 1)?, column(row, 2)?)))
 }
 
 /// Class, build, owner.
@@ -112,78 +92,54 @@ type Group = (String, String, String);
 
 type Order = (i64, Reverse<u64>, i64, i64);
 
-fn candidate(row: &SqliteRow) -> Result<(Order, Candidate), StoreError> {
-    let number = |at: usize| row.try_get::<i64, _>(at).map_err(fault);
+fn candidate(row: &Row<'_>) -> Result<(Order, Candidate), StoreError> {
+    let number = |at: usize| column::<i64>(row, at);
     let task: Task = doc(row, 6, "a task")?;
     let order = (number(0)?, Reverse(task.weight), number(1)?, number(2)?);
-    let pin: &str = row.try_get(3).map_err(fault)?;
-    let bytes: Option<i64> = row.try_get(8).map_err(fault)?;
+    let bytes: Option<i64> = column(row, 8)?;
     let job = Placed {
-        priority: row.try_get(4).map_err(fault)?,
+        priority: column(row, 4)?,
         created: Timestamp(number(5)?),
-        owner: row.try_get(7).map_err(fault)?,
+        owner: column(row, 7)?,
         bytes: bytes.map(i64::unsigned_abs),
     };
-    Ok((order, place::candidate(&task, &job, pin)))
+    Ok((order, place::candidate(&task, &job, text(row, 3)?)))
 }
 
-pub(super) async fn leased(db: &mut SqliteConnection, limit: u32) -> Result<Vec<Task>, StoreError> {
-    let query = sqlx::query(LEASED);
-    let rows = query.bind(limit).fetch_all(db).await.map_err(fault)?;
-    rows.iter().map(|row| doc(row, 0, "a task")).collect()
+pub(super) fn leased(db: &Db, limit: u32) -> Result<Vec<Task>, StoreError> {
+    let query = query(LEASED);
+    query.bind(limit).all(db, |row| doc(row, 0, "a task"))
 }
 
-pub(super) async fn held(
-    db: &mut SqliteConnection,
-    worker: WorkerId,
-) -> Result<Vec<Task>, StoreError> {
-    let query = sqlx::query(HELD);
-    let rows = query.bind(bytes(worker.0)).fetch_all(db).await.map_err(fault)?;
-    rows.iter().map(|row| doc(row, 0, "a task")).collect()
+pub(super) fn held(db: &Db, worker: WorkerId) -> Result<Vec<Task>, StoreError> {
+    let query = query(HELD);
+    query.bind(bytes(worker.0)).all(db, |row| doc(row, 0, "a task"))
 }
 
-pub(super) async fn due(
-    db: &mut SqliteConnection,
-    now: Timestamp,
-    limit: u32,
-) -> Result<Vec<TaskId>, StoreError> {
-    let rows = sqlx::query(DUE).bind(now.0).bind(limit).fetch_all(db).await.map_err(fault)?;
-    rows.iter().map(|row| task_id(row, 0)).collect()
+pub(super) fn due(db: &Db, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+    query(DUE).bind(now.0).bind(limit).all(db, |row| task_id(row, 0))
 }
 
-pub(super) async fn stuck(db: &mut SqliteConnection, limit: u32) -> Result<Vec<Task>, StoreError> {
-    let rows = sqlx::query(STUCK).bind(limit).fetch_all(db).await.map_err(fault)?;
-    rows.iter().map(|row| doc(row, 0, "a task")).collect()
+pub(super) fn stuck(db: &Db, limit: u32) -> Result<Vec<Task>, StoreError> {
+    query(STUCK).bind(limit).all(db, |row| doc(row, 0, "a task"))
 }
 
-pub(super) async fn next_due(
-    db: &mut SqliteConnection,
-    now: Timestamp,
-) -> Result<Option<Timestamp>, StoreError> {
-    let next: Option<i64> =
-        sqlx::query_scalar(NEXT_DUE).bind(now.0).fetch_one(db).await.map_err(fault)?;
+pub(super) fn next_due(db: &Db, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    let next: Option<i64> = query(NEXT_DUE).bind(now.0).value(db)?;
     Ok(next.map(Timestamp))
 }
 
 /// Gives every lease a full period again.
-pub(super) async fn grace(
-    db: &mut SqliteConnection,
-    rules: Rules,
-    now: Timestamp,
-) -> Result<u64, StoreError> {
-    let leased = leased(db, u32::MAX).await?;
+pub(super) fn grace(db: &Db, rules: Rules, now: Timestamp) -> Result<u64, StoreError> {
+    let leased = leased(db, u32::MAX)?;
     let change = |task: &Task| transition(task, TaskEvent::Grace, rules, now).ok();
     let graced: Vec<Task> = leased.iter().filter_map(change).map(|change| change.task).collect();
-    extend(db, &graced, rules.terms).await?;
+    extend(db, &graced, rules.terms)?;
     Ok(graced.len() as u64)
 }
 
 /// Stores leased tasks whose lease was extended.
-pub(super) async fn extend(
-    db: &mut SqliteConnection,
-    tasks: &[Task],
-    terms: LeaseTerms,
-) -> Result<(), StoreError> {
+pub(super) fn extend(db: &Db, tasks: &[Task], terms: LeaseTerms) -> Result<(), StoreError> {
     if tasks.is_empty() {
         return Ok(());
     }
@@ -195,6 +151,6 @@ pub(super) async fn extend(
         lines.push((job, id.generation, id.number, due, encode(task)?));
     }
     // The subquery finds each row by its key; the update goes by row number.
-    sqlx::query(EXTEND).bind(encode(&lines)?).execute(db).await.map_err(fault)?;
+    query(EXTEND).bind(encode(&lines)?).execute(db)?;
     Ok(())
 }

@@ -1,23 +1,26 @@
 //! Between rows and values.
 
+use super::db::{Row, blob, column, text};
 use crate::StoreError;
 use reelmill_core::id::{JobId, TaskId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-/// What SQLite's error means.
+/// What an error of SQLx means.
 #[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
 pub(crate) fn fault(error: sqlx::Error) -> StoreError {
-    let told = error.to_string();
     let code = match &error {
         sqlx::Error::Database(inner) => inner.code().and_then(|code| code.parse::<i32>().ok()),
         sqlx::Error::PoolTimedOut => Some(5),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) => Some(11),
         _ => None,
     };
+    told(code, error.to_string())
+}
+
+/// What SQLite means by a result code.
+pub(super) fn told(code: Option<i32>, told: String) -> StoreError {
     // The primary result code is the low byte of the extended one.
     match code.map(|code| code & 0xff) {
         Some(5 | 6) => StoreError::Busy(told),
@@ -52,32 +55,37 @@ pub(super) fn unword<T: DeserializeOwned>(word: &str) -> Result<T, StoreError> {
 }
 
 /// The 16 bytes of an id.
-pub(super) fn bytes(id: Uuid) -> Vec<u8> {
-    id.as_bytes().to_vec()
+pub(super) fn bytes(id: Uuid) -> [u8; 16] {
+    id.into_bytes()
 }
 
 /// Column `at` as an id.
-pub(super) fn id(row: &SqliteRow, at: usize) -> Result<Uuid, StoreError> {
-    let bytes: &[u8] = row.try_get(at).map_err(fault)?;
-    Uuid::from_slice(bytes).map_err(|error| StoreError::Corrupt(error.to_string()))
+pub(super) fn id(row: &Row<'_>, at: usize) -> Result<Uuid, StoreError> {
+    id_or_none(row, at)?.ok_or_else(|| StoreError::Corrupt(format!("no id in column {at}")))
+}
+
+/// Column `at` as an id, if it has one.
+pub(super) fn id_or_none(row: &Row<'_>, at: usize) -> Result<Option<Uuid>, StoreError> {
+    let id = blob(row, at)?.map(Uuid::from_slice).transpose();
+    id.map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
 /// Columns `at`, `at + 1`, `at + 2` as a task's id.
-pub(super) fn task_id(row: &SqliteRow, at: usize) -> Result<TaskId, StoreError> {
+pub(super) fn task_id(row: &Row<'_>, at: usize) -> Result<TaskId, StoreError> {
     Ok(TaskId {
         job: JobId(id(row, at)?),
-        generation: row.try_get(at + 1).map_err(fault)?,
-        number: row.try_get(at + 2).map_err(fault)?,
+        generation: column(row, at + 1)?,
+        number: column(row, at + 2)?,
     })
 }
 
 /// Column `at`, a stored value.
 pub(super) fn doc<T: DeserializeOwned>(
-    row: &SqliteRow,
+    row: &Row<'_>,
     at: usize,
     what: &str,
 ) -> Result<T, StoreError> {
-    decode(row.try_get(at).map_err(fault)?, what)
+    decode(text(row, at)?, what)
 }
 
 /// A count that SQLite can hold; the largest it can for those beyond.

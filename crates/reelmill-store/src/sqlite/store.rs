@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 #[async_trait]
 impl Store for SqliteStore {
     async fn job_submit(&self, new: NewJob) -> Result<Submitted, StoreError> {
-        self.writer.run(move |db| Box::pin(jobs::submit(db, new))).await
+        self.writer.run(move |db| jobs::submit(db, &new)).await
     }
 
     async fn job_uploaded(
@@ -38,7 +38,7 @@ impl Store for SqliteStore {
     ) -> Result<Option<Job>, StoreError> {
         let source = source.clone();
         let decide = move |job: &Job, _: &[Task]| Ok(rollup::uploaded(job, &source, tasks, now));
-        self.writer.run(move |db| Box::pin(jobs::change(db, id, Load::None, now, decide))).await
+        self.writer.run(move |db| jobs::change(db, id, Load::None, now, decide)).await
     }
 
     async fn job_by_key(
@@ -46,27 +46,28 @@ impl Store for SqliteStore {
         owner: Option<&str>,
         key: &str,
     ) -> Result<Option<JobId>, StoreError> {
-        jobs::by_key(&mut *self.reader().await?, owner, key).await
+        self.look(|db| jobs::by_key(db, owner, key)).await
     }
 
     async fn job_get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        jobs::get(&mut *self.reader().await?, id).await
+        self.look(|db| jobs::get(db, id)).await
     }
 
     async fn job_find(&self, prefix: &str) -> Result<Vec<JobId>, StoreError> {
-        listing::find(&mut *self.reader().await?, prefix).await
+        self.look(|db| listing::find(db, prefix)).await
     }
 
     async fn job_list(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
-        listing::list(&mut *self.reader().await?, filter).await
+        let filter = filter.clone();
+        self.search(move |db| listing::list(db, &filter)).await
     }
 
     async fn job_oldest(&self, state: JobState) -> Result<Option<Timestamp>, StoreError> {
-        listing::oldest(&mut *self.reader().await?, state).await
+        self.look(|db| listing::oldest(db, state)).await
     }
 
     async fn job_counts(&self) -> Result<BTreeMap<JobState, u64>, StoreError> {
-        listing::counts(&mut *self.reader().await?).await
+        self.search(listing::counts).await
     }
 
     async fn job_history(
@@ -75,7 +76,7 @@ impl Store for SqliteStore {
         after_seq: i64,
         limit: u32,
     ) -> Result<Vec<HistoryEntry>, StoreError> {
-        jobs::history(&mut *self.reader().await?, id, after_seq, limit).await
+        self.search(move |db| jobs::history(db, id, after_seq, limit)).await
     }
 
     async fn history_since(
@@ -83,20 +84,20 @@ impl Store for SqliteStore {
         after_seq: i64,
         limit: u32,
     ) -> Result<Vec<HistoryEntry>, StoreError> {
-        jobs::history_since(&mut *self.reader().await?, after_seq, limit).await
+        self.search(move |db| jobs::history_since(db, after_seq, limit)).await
     }
 
     async fn history_last(&self) -> Result<i64, StoreError> {
-        jobs::history_last(&mut *self.reader().await?).await
+        self.look(jobs::history_last).await
     }
 
     async fn job_note(&self, id: JobId, at: Timestamp, event: Value) -> Result<bool, StoreError> {
-        self.writer.run(move |db| Box::pin(jobs::remark(db, id, at, event))).await
+        self.writer.run(move |db| jobs::remark(db, id, at, event)).await
     }
 
     async fn job_cancel(&self, id: JobId, now: Timestamp) -> Result<Option<Job>, StoreError> {
         let decide = move |job: &Job, open: &[Task]| Ok(rollup::cancel(job, open, now));
-        self.writer.run(move |db| Box::pin(jobs::change(db, id, Load::Open, now, decide))).await
+        self.writer.run(move |db| jobs::change(db, id, Load::Open, now, decide)).await
     }
 
     async fn job_end(
@@ -107,12 +108,12 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Option<Job>, StoreError> {
         let decide = move |job: &Job, open: &[Task]| rollup::end(job, state, failure, open, now);
-        self.writer.run(move |db| Box::pin(jobs::change(db, id, Load::Open, now, decide))).await
+        self.writer.run(move |db| jobs::change(db, id, Load::Open, now, decide)).await
     }
 
     async fn job_reopen(&self, id: JobId, now: Timestamp) -> Result<Option<Job>, StoreError> {
         let decide = move |job: &Job, tasks: &[Task]| Ok(rollup::reopen(job, tasks, now));
-        self.writer.run(move |db| Box::pin(jobs::change(db, id, Load::All, now, decide))).await
+        self.writer.run(move |db| jobs::change(db, id, Load::All, now, decide)).await
     }
 
     async fn job_priority(
@@ -121,7 +122,7 @@ impl Store for SqliteStore {
         priority: u8,
         now: Timestamp,
     ) -> Result<Option<Job>, StoreError> {
-        self.writer.run(move |db| Box::pin(jobs::reprioritise(db, id, priority, now))).await
+        self.writer.run(move |db| jobs::reprioritise(db, id, priority, now)).await
     }
 
     async fn job_pin(
@@ -131,15 +132,15 @@ impl Store for SqliteStore {
         fingerprint: &str,
     ) -> Result<Option<String>, StoreError> {
         let fingerprint = fingerprint.to_owned();
-        self.writer.run(move |db| Box::pin(jobs::pin(db, id, generation, fingerprint))).await
+        self.writer.run(move |db| jobs::pin(db, id, generation, fingerprint)).await
     }
 
     async fn job_delete(&self, id: JobId, now: Timestamp) -> Result<bool, StoreError> {
-        self.writer.run(move |db| Box::pin(jobs::delete(db, id, now))).await
+        self.writer.run(move |db| jobs::delete(db, id, now)).await
     }
 
     async fn plan_get(&self, job: JobId, generation: u32) -> Result<Option<Plan>, StoreError> {
-        jobs::plan_get(&mut *self.reader().await?, job, generation).await
+        self.look(|db| jobs::plan_get(db, job, generation)).await
     }
 
     async fn plan_commit(
@@ -154,9 +155,7 @@ impl Store for SqliteStore {
     ) -> Result<Applied, ApplyError> {
         let event = TaskEvent::Complete(proof, TaskResult::Analysed);
         let planned = Some(Planned { media: Some(media.clone()), plan: plan.clone(), tasks });
-        self.writer
-            .run(move |db| Box::pin(tasks::apply(db, analyse, event, rules, now, planned)))
-            .await
+        self.writer.run(move |db| tasks::apply(db, analyse, event, rules, now, planned)).await
     }
 
     async fn pass_commit(
@@ -171,9 +170,7 @@ impl Store for SqliteStore {
     ) -> Result<Applied, ApplyError> {
         let event = TaskEvent::Complete(proof, TaskResult::Missed { other });
         let planned = Some(Planned { media: None, plan: plan.clone(), tasks });
-        self.writer
-            .run(move |db| Box::pin(tasks::apply(db, finish, event, rules, now, planned)))
-            .await
+        self.writer.run(move |db| tasks::apply(db, finish, event, rules, now, planned)).await
     }
 
     async fn job_replan(
@@ -184,39 +181,39 @@ impl Store for SqliteStore {
     ) -> Result<Option<Job>, StoreError> {
         let request = request.clone();
         let decide = move |job: &Job, open: &[Task]| Ok(rollup::replan(job, &request, open, now));
-        self.writer.run(move |db| Box::pin(jobs::change(db, id, Load::Open, now, decide))).await
+        self.writer.run(move |db| jobs::change(db, id, Load::Open, now, decide)).await
     }
 
     async fn task_get(&self, id: TaskId) -> Result<Option<Task>, StoreError> {
-        tasks::get(&mut *self.reader().await?, id).await
+        self.look(|db| tasks::get(db, id)).await
     }
 
     async fn tasks_of(&self, job: JobId, generation: u32) -> Result<Vec<Task>, StoreError> {
-        tasks::of(&mut *self.reader().await?, job, generation).await
+        self.look(|db| tasks::of(db, job, generation)).await
     }
 
     async fn tasks_ready(&self, now: Timestamp, limit: u32) -> Result<Vec<Candidate>, StoreError> {
-        queue::ready(&mut *self.reader().await?, now, limit).await
+        self.look(|db| queue::ready(db, now, limit)).await
     }
 
     async fn tasks_leased(&self, limit: u32) -> Result<Vec<Task>, StoreError> {
-        queue::leased(&mut *self.reader().await?, limit).await
+        self.search(move |db| queue::leased(db, limit)).await
     }
 
     async fn tasks_held(&self, worker: WorkerId) -> Result<Vec<Task>, StoreError> {
-        queue::held(&mut *self.reader().await?, worker).await
+        self.look(|db| queue::held(db, worker)).await
     }
 
     async fn tasks_due(&self, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
-        queue::due(&mut *self.reader().await?, now, limit).await
+        self.look(|db| queue::due(db, now, limit)).await
     }
 
     async fn tasks_stuck(&self, limit: u32) -> Result<Vec<Task>, StoreError> {
-        queue::stuck(&mut *self.reader().await?, limit).await
+        self.look(|db| queue::stuck(db, limit)).await
     }
 
     async fn task_next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        queue::next_due(&mut *self.reader().await?, now).await
+        self.look(|db| queue::next_due(db, now)).await
     }
 
     async fn task_apply(
@@ -226,7 +223,7 @@ impl Store for SqliteStore {
         rules: Rules,
         now: Timestamp,
     ) -> Result<Applied, ApplyError> {
-        self.writer.run(move |db| Box::pin(tasks::apply(db, id, event, rules, now, None))).await
+        self.writer.run(move |db| tasks::apply(db, id, event, rules, now, None)).await
     }
 
     async fn tasks_renew(
@@ -236,24 +233,24 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Vec<Result<(), Refused>>, StoreError> {
         let renewals = renewals.to_vec();
-        self.writer.run(move |db| Box::pin(tasks::renew(db, renewals, rules, now))).await
+        self.writer.run(move |db| tasks::renew(db, renewals, rules, now)).await
     }
 
     async fn tasks_grace(&self, rules: Rules, now: Timestamp) -> Result<u64, StoreError> {
-        self.writer.run(move |db| Box::pin(queue::grace(db, rules, now))).await
+        self.writer.run(move |db| queue::grace(db, rules, now)).await
     }
 
     async fn worker_put(&self, record: &WorkerRecord) -> Result<(), StoreError> {
         let record = record.clone();
-        self.writer.run(move |db| Box::pin(workers::put(db, record))).await
+        self.writer.run(move |db| workers::put(db, &record)).await
     }
 
     async fn worker_get(&self, id: WorkerId) -> Result<Option<WorkerRecord>, StoreError> {
-        workers::get(&mut *self.reader().await?, id).await
+        self.look(|db| workers::get(db, id)).await
     }
 
     async fn worker_list(&self) -> Result<Vec<WorkerRecord>, StoreError> {
-        workers::list(&mut *self.reader().await?).await
+        self.look(workers::list).await
     }
 
     async fn worker_seen(
@@ -262,32 +259,32 @@ impl Store for SqliteStore {
         session: SessionId,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.writer.run(move |db| Box::pin(workers::seen(db, id, session, now))).await
+        self.writer.run(move |db| workers::seen(db, id, session, now)).await
     }
 
     async fn worker_state(&self, id: WorkerId, state: WorkerState) -> Result<bool, StoreError> {
-        self.writer.run(move |db| Box::pin(workers::set_state(db, id, state))).await
+        self.writer.run(move |db| workers::set_state(db, id, state)).await
     }
 
     async fn worker_delete(&self, id: WorkerId) -> Result<bool, StoreError> {
-        self.writer.run(move |db| Box::pin(workers::delete(db, id))).await
+        self.writer.run(move |db| workers::delete(db, id)).await
     }
 
     async fn blob_put(&self, record: &BlobRecord) -> Result<(), StoreError> {
         let record = record.clone();
-        self.writer.run(move |db| Box::pin(blobs::put(db, record))).await
+        self.writer.run(move |db| blobs::put(db, &record)).await
     }
 
     async fn blob_get(&self, id: BlobId) -> Result<Option<BlobRecord>, StoreError> {
-        blobs::get(&mut *self.reader().await?, id).await
+        self.look(|db| blobs::get(db, id)).await
     }
 
     async fn blobs_of(&self, job: JobId) -> Result<Vec<BlobRecord>, StoreError> {
-        blobs::of(&mut *self.reader().await?, job).await
+        self.look(|db| blobs::of(db, job)).await
     }
 
     async fn blob_delete(&self, id: BlobId) -> Result<bool, StoreError> {
-        self.writer.run(move |db| Box::pin(blobs::delete(db, id))).await
+        self.writer.run(move |db| blobs::delete(db, id)).await
     }
 
     async fn blobs_unreferenced(
@@ -295,45 +292,42 @@ impl Store for SqliteStore {
         older_than: Timestamp,
         limit: u32,
     ) -> Result<Vec<BlobRecord>, StoreError> {
-        blobs::unreferenced(&mut *self.reader().await?, older_than, limit).await
+        self.search(move |db| blobs::unreferenced(db, older_than, limit)).await
     }
 
     async fn key_put(&self, record: &KeyRecord) -> Result<(), StoreError> {
         let record = record.clone();
-        self.writer.run(move |db| Box::pin(workers::key_put(db, record))).await
+        self.writer.run(move |db| workers::key_put(db, &record)).await
     }
 
     async fn key_by_id(&self, id: &str) -> Result<Option<KeyRecord>, StoreError> {
-        workers::key_get(&mut *self.reader().await?, id).await
+        self.look(|db| workers::key_get(db, id)).await
     }
 
     async fn key_list(&self) -> Result<Vec<KeyRecord>, StoreError> {
-        workers::key_list(&mut *self.reader().await?).await
+        self.look(workers::key_list).await
     }
 
     async fn key_revoke(&self, id: &str, now: Timestamp) -> Result<bool, StoreError> {
         let id = id.to_owned();
-        self.writer
-            .run(move |db| Box::pin(async move { workers::key_revoke(db, &id, now).await }))
-            .await
+        self.writer.run(move |db| workers::key_revoke(db, &id, now)).await
     }
 
     async fn meta_get(&self, key: &str) -> Result<Option<String>, StoreError> {
-        workers::meta_get(&mut *self.reader().await?, key).await
+        self.look(|db| workers::meta_get(db, key)).await
     }
 
     async fn meta_put(&self, key: &str, value: Option<&str>) -> Result<(), StoreError> {
         let (key, value) = (key.to_owned(), value.map(str::to_owned));
-        self.writer
-            .run(move |db| {
-                Box::pin(async move { workers::meta_put(db, &key, value.as_deref()).await })
-            })
-            .await
+        self.writer.run(move |db| workers::meta_put(db, &key, value.as_deref())).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.writer
-            .run(|db| Box::pin(async move { workers::meta_put(db, "checked", Some("yes")).await }))
-            .await
+        self.writer.run(|db| workers::meta_put(db, "checked", Some("yes"))).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.readers.close().await;
+        self.writer.close().await
     }
 }

@@ -1,10 +1,11 @@
 //! Tasks.
 
-use super::rows::{bytes, doc, encode, fault, task_id, unword, whole, word};
+use super::db::{Db, column, query, text};
+use super::rows::{bytes, doc, encode, task_id, unword, whole, word};
 use super::{jobs, queue};
 use crate::error::{ApplyError, StoreError};
 use crate::pass;
-use crate::place;
+use crate::place::{self, Placed};
 use crate::records::{Applied, Renewal};
 use crate::rollup;
 use reelmill_core::id::{JobId, TaskId};
@@ -14,9 +15,6 @@ use reelmill_core::media::MediaInfo;
 use reelmill_core::plan::Plan;
 use reelmill_core::task::{Change, Refused, Rules, Task, TaskEvent, TaskState, transition};
 use reelmill_core::time::Timestamp;
-use serde::Serialize;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 use std::collections::BTreeMap;
 
 /// Each (stage, state) that tasks of a generation are in, once. Jumps through
@@ -50,118 +48,63 @@ pub(super) const WITH_JOB: &str =
     "SELECT tasks.doc, jobs.doc FROM tasks JOIN jobs ON jobs.id = tasks.job
          WHERE tasks.job = ? AND tasks.generation = ? AND tasks.number = ?";
 
-pub(super) async fn get(db: &mut SqliteConnection, id: TaskId) -> Result<Option<Task>, StoreError> {
-    let row = sqlx::query("SELECT doc FROM tasks WHERE job = ? AND generation = ? AND number = ?")
+pub(super) fn get(db: &Db, id: TaskId) -> Result<Option<Task>, StoreError> {
+    query("SELECT doc FROM tasks WHERE job = ? AND generation = ? AND number = ?")
         .bind(bytes(id.job.0))
         .bind(id.generation)
         .bind(id.number)
-        .fetch_optional(db)
-        .await
-        .map_err(fault)?;
-    row.map(|row| doc(&row, 0, "a task")).transpose()
+        .first(db, |row| doc(row, 0, "a task"))
 }
 
 /// The tasks of a generation, by number.
-pub(super) async fn of(
-    db: &mut SqliteConnection,
-    job: JobId,
-    generation: u32,
-) -> Result<Vec<Task>, StoreError> {
-    let rows =
-        sqlx::query("SELECT doc FROM tasks WHERE job = ? AND generation = ? ORDER BY number")
-            .bind(bytes(job.0))
-            .bind(generation)
-            .fetch_all(db)
-            .await
-            .map_err(fault)?;
-    rows.iter().map(|row| doc(row, 0, "a task")).collect()
+pub(super) fn of(db: &Db, job: JobId, generation: u32) -> Result<Vec<Task>, StoreError> {
+    query("SELECT doc FROM tasks WHERE job = ? AND generation = ? ORDER BY number")
+        .bind(bytes(job.0))
+        .bind(generation)
+        .all(db, |row| doc(row, 0, "a task"))
 }
 
 /// The tasks of a job's generation that are not final, by number.
-pub(super) async fn open(db: &mut SqliteConnection, job: &Job) -> Result<Vec<Task>, StoreError> {
-    let rows = sqlx::query(OPEN)
-        .bind(bytes(job.id.0))
-        .bind(job.generation)
-        .fetch_all(db)
-        .await
-        .map_err(fault)?;
-    rows.iter().map(|row| doc(row, 0, "a task")).collect()
-}
-
-/// A row to write, as JSON for `json_each`: one statement writes any number.
-#[derive(Serialize)]
-struct Line {
-    job: String,
-    generation: u32,
-    number: u32,
-    stage: u8,
-    state: String,
-    epoch: i64,
-    class: String,
-    pin: String,
-    rank: i64,
-    weight: i64,
-    due: Option<i64>,
-    worker: Option<String>,
-    rival: Option<String>,
-    owner: String,
-    doc: String,
-}
-
-impl Line {
-    fn new(job: &Job, task: &Task, terms: LeaseTerms) -> Result<Self, StoreError> {
-        let place = place::place(job, task, terms);
-        Ok(Self {
-            job: task.id.job.0.simple().to_string(),
-            generation: task.id.generation,
-            number: task.id.number,
-            stage: task.stage,
-            state: word(&task.state)?,
-            epoch: whole(task.epoch),
-            class: place.class,
-            pin: place.pin,
-            rank: place.rank,
-            weight: whole(task.weight),
-            due: place.due.map(|due| due.0),
-            worker: task.lease.as_ref().map(|lease| lease.worker.0.simple().to_string()),
-            rival: task.rival.as_ref().map(|lease| lease.worker.0.simple().to_string()),
-            owner: place.owner,
-            doc: encode(task)?,
-        })
-    }
+pub(super) fn open(db: &Db, job: &Job) -> Result<Vec<Task>, StoreError> {
+    query(OPEN).bind(bytes(job.id.0)).bind(job.generation).all(db, |row| doc(row, 0, "a task"))
 }
 
 /// Stores tasks of `job`, new or in place of what they were.
-pub(super) async fn put(
-    db: &mut SqliteConnection,
-    job: &Job,
-    tasks: &[Task],
-    terms: LeaseTerms,
-) -> Result<(), StoreError> {
-    if tasks.is_empty() {
-        return Ok(());
+pub(super) fn put(db: &Db, job: &Job, tasks: &[Task], terms: LeaseTerms) -> Result<(), StoreError> {
+    let placed = Placed::from(job);
+    for task in tasks {
+        let place = place::place(job, task, terms);
+        query(
+            "INSERT INTO tasks (job, generation, number, stage, state, epoch, class, pin, rank,
+                                weight, due, worker, rival, owner, priority, created, bytes, doc)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (job, generation, number) DO UPDATE SET
+                 stage = excluded.stage, state = excluded.state, epoch = excluded.epoch,
+                 class = excluded.class, pin = excluded.pin, rank = excluded.rank,
+                 weight = excluded.weight, due = excluded.due, worker = excluded.worker,
+                 rival = excluded.rival, owner = excluded.owner, priority = excluded.priority,
+                 created = excluded.created, bytes = excluded.bytes, doc = excluded.doc",
+        )
+        .bind(bytes(task.id.job.0))
+        .bind(task.id.generation)
+        .bind(task.id.number)
+        .bind(task.stage)
+        .bind(word(&task.state)?)
+        .bind(whole(task.epoch))
+        .bind(place.class)
+        .bind(place.pin)
+        .bind(place.rank)
+        .bind(whole(task.weight))
+        .bind(place.due.map(|due| due.0))
+        .bind(task.lease.as_ref().map(|lease| bytes(lease.worker.0)))
+        .bind(task.rival.as_ref().map(|lease| bytes(lease.worker.0)))
+        .bind(place.owner)
+        .bind(placed.priority)
+        .bind(placed.created.0)
+        .bind(placed.bytes.map(whole))
+        .bind(encode(task)?)
+        .execute(db)?;
     }
-    let lines: Result<Vec<Line>, StoreError> =
-        tasks.iter().map(|task| Line::new(job, task, terms)).collect();
-    sqlx::query(
-        "INSERT INTO tasks (job, generation, number, stage, state, epoch, class, pin, rank,
-                            weight, due, worker, rival, owner, doc)
-         SELECT unhex(value ->> 'job'), value ->> 'generation', value ->> 'number',
-                value ->> 'stage', value ->> 'state', value ->> 'epoch', value ->> 'class',
-                value ->> 'pin', value ->> 'rank', value ->> 'weight', value ->> 'due',
-                unhex(value ->> 'worker'), unhex(value ->> 'rival'), value ->> 'owner',
-                value ->> 'doc'
-         FROM json_each(?) WHERE true
-         ON CONFLICT (job, generation, number) DO UPDATE SET
-             stage = excluded.stage, state = excluded.state, epoch = excluded.epoch,
-             class = excluded.class, pin = excluded.pin, rank = excluded.rank,
-             weight = excluded.weight, due = excluded.due, worker = excluded.worker,
-             rival = excluded.rival, owner = excluded.owner, doc = excluded.doc",
-    )
-    .bind(encode(&lines?)?)
-    .execute(db)
-    .await
-    .map_err(fault)?;
     Ok(())
 }
 
@@ -174,68 +117,56 @@ pub(super) struct Planned {
 }
 
 /// Lets `event` happen to a task, and its job follow.
-pub(super) async fn apply(
-    db: &mut SqliteConnection,
+pub(super) fn apply(
+    db: &Db,
     id: TaskId,
     event: TaskEvent,
     rules: Rules,
     now: Timestamp,
     planned: Option<Planned>,
 ) -> Result<Applied, ApplyError> {
-    let (task, mut job) = with_job(db, id).await?.ok_or(ApplyError::NoSuchTask)?;
+    let (task, mut job) = with_job(db, id)?.ok_or(ApplyError::NoSuchTask)?;
     let rolls_up = rollup::rolls_up(&event);
     let change = rollup::happen(&job, &task, event, planned.is_some(), rules, now)?;
-    replace(db, &task, &change.task, rules.terms).await?;
+    replace(db, &task, &change.task, rules.terms)?;
     if let Some(told) = &change.told {
-        jobs::note(db, id.job, &rollup::told(&change.task, told), now).await?;
+        jobs::note(db, id.job, &rollup::told(&change.task, told), now)?;
     }
     match planned {
         Some(Planned { media: Some(media), plan, tasks }) => {
-            jobs::plan_put(db, id, &plan).await?;
-            put(db, &job, &tasks, rules.terms).await?;
+            jobs::plan_put(db, id, &plan)?;
+            put(db, &job, &tasks, rules.terms)?;
             job = Job { media: Some(media), updated: now, ..job };
-            jobs::put(db, &job).await?;
+            jobs::put(db, &job)?;
         }
         Some(Planned { media: None, plan, tasks }) => {
             let of = TaskId { generation: id.generation + 1, ..id };
-            jobs::plan_put(db, of, &plan).await?;
+            jobs::plan_put(db, of, &plan)?;
             let outcome = pass::another_pass(&job, id, &plan, tasks, now);
-            let job = jobs::write(db, outcome, now).await?;
+            let job = jobs::write(db, outcome, now)?;
             return Ok(Applied { task: change.task, job, step: Step::Stay });
         }
         None => {}
     }
     let mut step = Step::Stay;
     if rolls_up {
-        (job, step) = follow(db, job, &change, now).await?;
+        (job, step) = follow(db, &job, &change, now)?;
     }
     Ok(Applied { task: change.task, job, step })
 }
 
-async fn with_job(
-    db: &mut SqliteConnection,
-    id: TaskId,
-) -> Result<Option<(Task, Job)>, StoreError> {
-    let found = sqlx::query(WITH_JOB)
+fn with_job(db: &Db, id: TaskId) -> Result<Option<(Task, Job)>, StoreError> {
+    query(WITH_JOB)
         .bind(bytes(id.job.0))
         .bind(id.generation)
         .bind(id.number)
-        .fetch_optional(db)
-        .await
-        .map_err(fault)?;
-    let Some(row) = found else { return Ok(None) };
-    Ok(Some((doc(&row, 0, "a task")?, doc(&row, 1, "a job")?)))
+        .first(db, |row| Ok((doc(row, 0, "a task")?, doc(row, 1, "a job")?)))
 }
 
 /// Stores `after` in place of `before`, and refuses when it is no longer what
 /// it was.
-async fn replace(
-    db: &mut SqliteConnection,
-    before: &Task,
-    after: &Task,
-    terms: LeaseTerms,
-) -> Result<(), ApplyError> {
-    let written = sqlx::query(
+fn replace(db: &Db, before: &Task, after: &Task, terms: LeaseTerms) -> Result<(), ApplyError> {
+    let written = query(
         "UPDATE tasks SET state = ?, epoch = ?, due = ?, worker = ?, rival = ?, doc = ?
          WHERE job = ? AND generation = ? AND number = ? AND epoch = ? AND state = ?",
     )
@@ -250,32 +181,22 @@ async fn replace(
     .bind(before.id.number)
     .bind(whole(before.epoch))
     .bind(word(&before.state)?)
-    .execute(db)
-    .await
-    .map_err(fault)?;
-    if written.rows_affected() == 1 { Ok(()) } else { Err(Refused::Stale.into()) }
+    .execute(db)?;
+    if written == 1 { Ok(()) } else { Err(Refused::Stale.into()) }
 }
 
 /// Lets the job follow a change of a task, which has just been stored.
-async fn follow(
-    db: &mut SqliteConnection,
-    job: Job,
-    change: &Change,
-    now: Timestamp,
-) -> Result<(Job, Step), StoreError> {
-    let pairs = pairs(db, &job).await?;
-    let follow = rollup::follow(&job, change, &pairs, now);
-    let others = if follow.concerns_others() {
-        follow.others(&open(db, &job).await?, now)
-    } else {
-        Vec::new()
-    };
+fn follow(db: &Db, job: &Job, change: &Change, now: Timestamp) -> Result<(Job, Step), StoreError> {
+    let pairs = pairs(db, job)?;
+    let follow = rollup::follow(job, change, &pairs, now);
+    let others =
+        if follow.concerns_others() { follow.others(&open(db, job)?, now) } else { Vec::new() };
     if let Some(note) = &follow.note {
-        put(db, &follow.job, &others, LeaseTerms::default()).await?;
-        jobs::note(db, job.id, note, now).await?;
+        put(db, &follow.job, &others, LeaseTerms::default())?;
+        jobs::note(db, job.id, note, now)?;
     }
-    if follow.job != job {
-        jobs::put(db, &follow.job).await?;
+    if follow.job != *job {
+        jobs::put(db, &follow.job)?;
     }
     Ok((follow.job, follow.step))
 }
@@ -283,28 +204,21 @@ async fn follow(
 /// Each (stage, state) that tasks of the job's generation are in, once. Jumps
 /// through the index from one to the next, so it costs the same however many
 /// tasks there are.
-async fn pairs(db: &mut SqliteConnection, job: &Job) -> Result<Vec<(u8, TaskState)>, StoreError> {
-    let rows = sqlx::query(PAIRS)
+fn pairs(db: &Db, job: &Job) -> Result<Vec<(u8, TaskState)>, StoreError> {
+    query(PAIRS)
         .bind(bytes(job.id.0))
         .bind(job.generation)
-        .fetch_all(db)
-        .await
-        .map_err(fault)?;
-    let pair = |row: &SqliteRow| {
-        let stage = row.try_get(0).map_err(fault)?;
-        Ok((stage, unword(row.try_get(1).map_err(fault)?)?))
-    };
-    rows.iter().map(pair).collect()
+        .all(db, |row| Ok((column(row, 0)?, unword(text(row, 1)?)?)))
 }
 
-pub(super) async fn renew(
-    db: &mut SqliteConnection,
+pub(super) fn renew(
+    db: &Db,
     renewals: Vec<Renewal>,
     rules: Rules,
     now: Timestamp,
 ) -> Result<Vec<Result<(), Refused>>, StoreError> {
     let ids: Vec<TaskId> = renewals.iter().map(|(id, ..)| *id).collect();
-    let mut tasks = by_ids(db, &ids).await?;
+    let mut tasks = by_ids(db, &ids)?;
     let mut renewed = BTreeMap::new();
     let mut answers = Vec::with_capacity(renewals.len());
     for (id, proof, progress) in renewals {
@@ -319,16 +233,14 @@ pub(super) async fn renew(
         }));
     }
     let renewed: Vec<Task> = renewed.into_values().collect();
-    queue::extend(db, &renewed, rules.terms).await?;
+    queue::extend(db, &renewed, rules.terms)?;
     Ok(answers)
 }
 
-async fn by_ids(
-    db: &mut SqliteConnection,
-    ids: &[TaskId],
-) -> Result<BTreeMap<TaskId, Task>, StoreError> {
+fn by_ids(db: &Db, ids: &[TaskId]) -> Result<BTreeMap<TaskId, Task>, StoreError> {
     let keys: Vec<_> =
         ids.iter().map(|id| (id.job.0.simple().to_string(), id.generation, id.number)).collect();
-    let rows = sqlx::query(BY_IDS).bind(encode(&keys)?).fetch_all(db).await.map_err(fault)?;
-    rows.iter().map(|row| Ok((task_id(row, 0)?, doc(row, 3, "a task")?))).collect()
+    let found = query(BY_IDS).bind(encode(&keys)?);
+    let found = found.all(db, |row| Ok((task_id(row, 0)?, doc(row, 3, "a task")?)))?;
+    Ok(found.into_iter().collect())
 }

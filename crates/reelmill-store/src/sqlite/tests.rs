@@ -2,24 +2,30 @@
 //! point, so that they cost the same however many jobs there are), and what
 //! happens when the disk is full.
 
-use super::rows::fault;
+use super::db::{text, trouble};
 use super::{SqliteStore, listing, queue, tasks};
 use crate::conformance::fixture::{job, job_id, new_job};
 use crate::{JobFilter, Store, StoreError, Submitted};
 use reelmill_core::id::JobId;
 use reelmill_core::job::JobState;
 use reelmill_core::time::Timestamp;
-use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
 /// How SQLite goes about a statement, one step a line.
 async fn steps(statement: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&folder.path().join("jobs.db")).await.unwrap();
-    let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
-    let mut db = store.reader().await.unwrap();
-    let rows = sqlx::query(explain).fetch_all(&mut *db).await.unwrap();
-    rows.iter().map(|row| row.get::<String, _>("detail") + "\n").collect()
+    let explain = format!("EXPLAIN QUERY PLAN {statement}");
+    let steps = store.look(|db| {
+        let mut statement = db.0.prepare(&explain).map_err(trouble)?;
+        // Its values do not matter.
+        let (mut rows, mut steps) = (statement.raw_query(), String::new());
+        while let Some(row) = rows.next().map_err(trouble)? {
+            steps = steps + text(row, 3)? + "\n";
+        }
+        Ok(steps)
+    });
+    steps.await.unwrap()
 }
 
 #[tokio::test]
@@ -74,21 +80,15 @@ async fn lists_read_no_more_rows_than_they_yield() {
             "SEARCH job_labels USING PRIMARY KEY (key=? AND value=? AND (created,job)<(?,?))",
         ),
     ] {
-        let steps = steps(listing::statement(&filter, after).sql().as_str()).await;
+        let steps = steps(listing::statement(&filter, after).text()).await;
         assert!(steps.contains(wanted), "{filter:?}\n{steps}");
     }
 }
 
 /// As a full disk does: the file may not grow beyond `pages`.
 async fn limit(store: &SqliteStore, pages: i64) {
-    let limit = store.writer.run(move |db| {
-        Box::pin(async move {
-            let pragma = AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
-            sqlx::raw_sql(pragma).execute(db).await.map_err(fault)?;
-            Ok::<_, StoreError>(())
-        })
-    });
-    limit.await.unwrap();
+    let pragma = format!("PRAGMA max_page_count = {pages}");
+    store.writer.run(move |db| db.script(&pragma)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

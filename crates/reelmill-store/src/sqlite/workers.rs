@@ -1,15 +1,14 @@
 //! Workers, keys and settings.
 
-use super::rows::{bytes, doc, encode, fault, unword, word};
+use super::db::{Db, Row, column, query, text};
+use super::rows::{bytes, doc, encode, unword, word};
 use crate::StoreError;
 use crate::records::{KeyRecord, WorkerRecord, WorkerState};
 use reelmill_core::id::{SessionId, WorkerId};
 use reelmill_core::time::Timestamp;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 
-pub(super) async fn put(db: &mut SqliteConnection, record: WorkerRecord) -> Result<(), StoreError> {
-    sqlx::query(
+pub(super) fn put(db: &Db, record: &WorkerRecord) -> Result<(), StoreError> {
+    query(
         "INSERT OR REPLACE INTO workers (id, name, session, seen, state, doc)
          VALUES (?, ?, ?, ?, ?, ?)",
     )
@@ -18,65 +17,54 @@ pub(super) async fn put(db: &mut SqliteConnection, record: WorkerRecord) -> Resu
     .bind(bytes(record.session.0))
     .bind(record.seen.0)
     .bind(word(&record.state)?)
-    .bind(encode(&record)?)
-    .execute(db)
-    .await
-    .map_err(fault)?;
+    .bind(encode(record)?)
+    .execute(db)?;
     Ok(())
 }
 
-pub(super) async fn get(
-    db: &mut SqliteConnection,
-    id: WorkerId,
-) -> Result<Option<WorkerRecord>, StoreError> {
-    let query = sqlx::query("SELECT doc, seen, state FROM workers WHERE id = ?");
-    let found = query.bind(bytes(id.0)).fetch_optional(db).await.map_err(fault)?;
-    found.as_ref().map(record).transpose()
+pub(super) fn get(db: &Db, id: WorkerId) -> Result<Option<WorkerRecord>, StoreError> {
+    let query = query("SELECT doc, seen, state FROM workers WHERE id = ?");
+    query.bind(bytes(id.0)).first(db, record)
 }
 
-pub(super) async fn list(db: &mut SqliteConnection) -> Result<Vec<WorkerRecord>, StoreError> {
-    let query = sqlx::query("SELECT doc, seen, state FROM workers ORDER BY name, id");
-    let rows = query.fetch_all(db).await.map_err(fault)?;
-    rows.iter().map(record).collect()
+pub(super) fn list(db: &Db) -> Result<Vec<WorkerRecord>, StoreError> {
+    let query = query("SELECT doc, seen, state FROM workers ORDER BY name, id");
+    query.all(db, record)
 }
 
 /// The columns that change often count, not their copies in the document.
-fn record(row: &SqliteRow) -> Result<WorkerRecord, StoreError> {
+fn record(row: &Row<'_>) -> Result<WorkerRecord, StoreError> {
     Ok(WorkerRecord {
-        seen: Timestamp(row.try_get(1).map_err(fault)?),
-        state: unword(row.try_get(2).map_err(fault)?)?,
+        seen: Timestamp(column(row, 1)?),
+        state: unword(text(row, 2)?)?,
         ..doc(row, 0, "a worker")?
     })
 }
 
-pub(super) async fn seen(
-    db: &mut SqliteConnection,
+pub(super) fn seen(
+    db: &Db,
     id: WorkerId,
     session: SessionId,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let query = sqlx::query("UPDATE workers SET seen = ? WHERE id = ? AND session = ?");
+    let query = query("UPDATE workers SET seen = ? WHERE id = ? AND session = ?");
     let query = query.bind(now.0).bind(bytes(id.0)).bind(bytes(session.0));
-    Ok(query.execute(db).await.map_err(fault)?.rows_affected() > 0)
+    Ok(query.execute(db)? > 0)
 }
 
-pub(super) async fn set_state(
-    db: &mut SqliteConnection,
-    id: WorkerId,
-    state: WorkerState,
-) -> Result<bool, StoreError> {
-    let query = sqlx::query("UPDATE workers SET state = ? WHERE id = ?");
+pub(super) fn set_state(db: &Db, id: WorkerId, state: WorkerState) -> Result<bool, StoreError> {
+    let query = query("UPDATE workers SET state = ? WHERE id = ?");
     let query = query.bind(word(&state)?).bind(bytes(id.0));
-    Ok(query.execute(db).await.map_err(fault)?.rows_affected() > 0)
+    Ok(query.execute(db)? > 0)
 }
 
-pub(super) async fn delete(db: &mut SqliteConnection, id: WorkerId) -> Result<bool, StoreError> {
-    let query = sqlx::query("DELETE FROM workers WHERE id = ?").bind(bytes(id.0));
-    Ok(query.execute(db).await.map_err(fault)?.rows_affected() > 0)
+pub(super) fn delete(db: &Db, id: WorkerId) -> Result<bool, StoreError> {
+    let query = query("DELETE FROM workers WHERE id = ?").bind(bytes(id.0));
+    Ok(query.execute(db)? > 0)
 }
 
-pub(super) async fn key_put(db: &mut SqliteConnection, key: KeyRecord) -> Result<(), StoreError> {
-    sqlx::query(
+pub(super) fn key_put(db: &Db, key: &KeyRecord) -> Result<(), StoreError> {
+    query(
         "INSERT OR REPLACE INTO keys (id, name, role, hash, created, revoked, expires)
          VALUES (?, ?, ?, ?, ?, ?, ?)",
     )
@@ -87,75 +75,55 @@ pub(super) async fn key_put(db: &mut SqliteConnection, key: KeyRecord) -> Result
     .bind(key.created.0)
     .bind(key.revoked.map(|at| at.0))
     .bind(key.expires.map(|at| at.0))
-    .execute(db)
-    .await
-    .map_err(fault)?;
+    .execute(db)?;
     Ok(())
 }
 
-pub(super) async fn key_get(
-    db: &mut SqliteConnection,
-    id: &str,
-) -> Result<Option<KeyRecord>, StoreError> {
-    let query = sqlx::query(
-        "SELECT id, name, role, hash, created, revoked, expires FROM keys WHERE id = ?",
-    );
-    let found = query.bind(id).fetch_optional(db).await.map_err(fault)?;
-    found.as_ref().map(key).transpose()
+pub(super) fn key_get(db: &Db, id: &str) -> Result<Option<KeyRecord>, StoreError> {
+    let query =
+        query("SELECT id, name, role, hash, created, revoked, expires FROM keys WHERE id = ?");
+    query.bind(id).first(db, key)
 }
 
-pub(super) async fn key_list(db: &mut SqliteConnection) -> Result<Vec<KeyRecord>, StoreError> {
-    let query = sqlx::query(
+pub(super) fn key_list(db: &Db) -> Result<Vec<KeyRecord>, StoreError> {
+    let query = query(
         "SELECT id, name, role, hash, created, revoked, expires FROM keys
                      ORDER BY created, id",
     );
-    let rows = query.fetch_all(db).await.map_err(fault)?;
-    rows.iter().map(key).collect()
+    query.all(db, key)
 }
 
-fn key(row: &SqliteRow) -> Result<KeyRecord, StoreError> {
-    let revoked: Option<i64> = row.try_get(5).map_err(fault)?;
-    let expires: Option<i64> = row.try_get(6).map_err(fault)?;
+fn key(row: &Row<'_>) -> Result<KeyRecord, StoreError> {
+    let revoked: Option<i64> = column(row, 5)?;
+    let expires: Option<i64> = column(row, 6)?;
     Ok(KeyRecord {
-        id: row.try_get(0).map_err(fault)?,
-        name: row.try_get(1).map_err(fault)?,
-        role: unword(row.try_get(2).map_err(fault)?)?,
-        hash: row.try_get(3).map_err(fault)?,
-        created: Timestamp(row.try_get(4).map_err(fault)?),
+        id: column(row, 0)?,
+        name: column(row, 1)?,
+        role: unword(text(row, 2)?)?,
+        hash: column(row, 3)?,
+        created: Timestamp(column(row, 4)?),
         revoked: revoked.map(Timestamp),
         expires: expires.map(Timestamp),
     })
 }
 
-pub(super) async fn key_revoke(
-    db: &mut SqliteConnection,
-    id: &str,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let query = sqlx::query("UPDATE keys SET revoked = ? WHERE id = ? AND revoked IS NULL");
+pub(super) fn key_revoke(db: &Db, id: &str, now: Timestamp) -> Result<bool, StoreError> {
+    let query = query("UPDATE keys SET revoked = ? WHERE id = ? AND revoked IS NULL");
     let query = query.bind(now.0).bind(id);
-    Ok(query.execute(db).await.map_err(fault)?.rows_affected() > 0)
+    Ok(query.execute(db)? > 0)
 }
 
-pub(super) async fn meta_get(
-    db: &mut SqliteConnection,
-    key: &str,
-) -> Result<Option<String>, StoreError> {
-    let query = sqlx::query_scalar("SELECT value FROM meta WHERE key = ?").bind(key);
-    query.fetch_optional(db).await.map_err(fault)
+pub(super) fn meta_get(db: &Db, key: &str) -> Result<Option<String>, StoreError> {
+    query("SELECT value FROM meta WHERE key = ?").bind(key).first(db, |row| column(row, 0))
 }
 
-pub(super) async fn meta_put(
-    db: &mut SqliteConnection,
-    key: &str,
-    value: Option<&str>,
-) -> Result<(), StoreError> {
+pub(super) fn meta_put(db: &Db, key: &str, value: Option<&str>) -> Result<(), StoreError> {
     let query = match value {
-        Some(value) => sqlx::query("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)")
-            .bind(key)
-            .bind(value),
-        None => sqlx::query("DELETE FROM meta WHERE key = ?").bind(key),
+        Some(value) => {
+            query("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)").bind(key).bind(value)
+        }
+        None => query("DELETE FROM meta WHERE key = ?").bind(key),
     };
-    query.execute(db).await.map_err(fault)?;
+    query.execute(db)?;
     Ok(())
 }

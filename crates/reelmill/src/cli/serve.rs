@@ -68,6 +68,9 @@ pub(crate) async fn run(args: ServeArgs, common: &Common) -> Result<Exit, Ending
     }
     over.cancel();
     while tasks.join_next().await.is_some() {}
+    if let Err(error) = coordinator.store().close().await {
+        tracing::warn!(%error, "the database was not closed in order; nothing is lost by that");
+    }
     served?;
     Ok(Exit::Done)
 }

@@ -4,7 +4,7 @@ use super::store::Mutant;
 use super::world::Setup;
 use super::{Outcome, in_memory, run, usual};
 use reelmill_core::job::JobState;
-use reelmill_store::SqliteStore;
+use reelmill_store::{SqliteStore, Store};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

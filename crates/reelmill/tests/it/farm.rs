@@ -237,6 +237,8 @@ fn a_server_that_stops_leaves_nothing_half_done_and_one_that_crashed_clears_up()
     server.running.signal("TERM");
     assert_eq!(server.running.wait(), 0);
     assert_eq!(unfinished(&place), Vec::<PathBuf>::new());
+    assert!(place.path("state/reelmill.db").exists());
+    assert!(!place.path("state/reelmill.db-wal").exists(), "the database's log is left");
 
     let server = Server::start(&place, &args);
     at_work(&server);

@@ -29,6 +29,7 @@ const LAYERS: &[Layer] = &[
             "now_v7",
             "rustix",
             "sqlx",
+            "rusqlite",
             "axum",
             "hyper",
             "reqwest",
@@ -38,7 +39,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         folder: "crates/reelmill-media/",
-        without: &["sqlx", "axum", "hyper", "reqwest", "tonic", "reelmill_store"],
+        without: &["sqlx", "rusqlite", "axum", "hyper", "reqwest", "tonic", "reelmill_store"],
         reason: "media knows FFmpeg, not the farm: no SQL, no HTTP",
     },
     Layer {
@@ -55,7 +56,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         folder: "crates/reelmill/",
-        without: &["sqlx"],
+        without: &["sqlx", "rusqlite"],
         reason: "SQL is reelmill-store's alone",
     },
 ];
