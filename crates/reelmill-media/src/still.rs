@@ -16,7 +16,7 @@ use command::Look;
 use metadata::Carried;
 use reelmill_core::check::Verdict;
 use reelmill_core::container::Container;
-use reelmill_core::error::Failure;
+use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::media::MediaInfo;
 use reelmill_core::preset::ImagePreset;
 use std::path::Path;
@@ -71,8 +71,15 @@ pub async fn make(
         deep: command::is_deep(&info.pixel_format),
     };
     possible(job.container, look, &carried)?;
-    let encode = command::encode(input, job.container, job.image, look, job.out);
-    let output = tools.ffmpeg(encode).limit(LIMIT).run(cancel).await?;
+    let encode = command::encode(input.clone(), job.container, job.image, look, job.out);
+    let output = match tools.ffmpeg(encode).limit(LIMIT).run(cancel).await {
+        Err(failure) if is_verdict(&failure) => {
+            // Is it the picture, or the encoder?
+            movement(tools, command::digests(input), cancel).await?;
+            return Err(failure);
+        }
+        other => other?,
+    };
     refuse_read_error(&output)?;
     if let Some(line) = output.stderr.first() {
         let message = format!("the picture is damaged: {}", crate::process::plain(line));
@@ -110,6 +117,12 @@ async fn movement(
         frames.filter_map(|line| line.rsplit(',').next()).map(str::trim).collect();
     let moves = digests.iter().any(|digest| *digest != digests[0]);
     Ok((digests.len(), moves))
+}
+
+/// Whether FFmpeg itself gave up, as opposed to the machine.
+fn is_verdict(failure: &Failure) -> bool {
+    let own = [FailureClass::Transient, FailureClass::Permanent].contains(&failure.class);
+    own && failure.exit_status.is_some_and(|status| status > 0)
 }
 
 /// Whether any pixel is not wholly opaque.

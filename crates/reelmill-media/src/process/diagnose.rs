@@ -169,10 +169,22 @@ pub(super) fn last_lines(lines: &[String]) -> Vec<String> {
     lines[lines.len().saturating_sub(TAIL)..].to_vec()
 }
 
-/// A command as one line that a shell would take.
+/// Options whose values are long and the same in every command: what they allow is
+/// nothing that somebody who tries a command again needs to forbid.
+const LISTS: [&str; 3] = ["-protocol_whitelist", "-format_whitelist", "-codec_whitelist"];
+
+/// A command as one line that a shell would take, without the lists of what may be
+/// opened.
 pub(super) fn command_line(program: &Path, args: &[OsString]) -> String {
-    let words = std::iter::once(program.as_os_str()).chain(args.iter().map(OsString::as_os_str));
-    let quoted: Vec<String> = words.map(quote).collect();
+    let mut quoted = vec![quote(program.as_os_str())];
+    let mut words = args.iter();
+    while let Some(word) = words.next() {
+        if LISTS.iter().any(|option| word == option) {
+            words.next();
+        } else {
+            quoted.push(quote(word));
+        }
+    }
     quoted.join(" ")
 }
 
@@ -278,5 +290,7 @@ mod tests {
             command_line(Path::new("/usr/bin/ffmpeg"), &args),
             r"/usr/bin/ffmpeg -i 'file:it'\''s a film.mkv' '' a=b"
         );
+        let args = ["-codec_whitelist", "h264,hevc", "-i", "x"].map(OsString::from);
+        assert_eq!(command_line(Path::new("ffmpeg"), &args), "ffmpeg -i x");
     }
 }

@@ -101,6 +101,19 @@ fn transparency_is_kept_or_the_picture_is_refused() {
 }
 
 #[test]
+fn a_picture_cut_short_is_the_pictures_fault() {
+    let place = Place::new();
+    let source = place.path("short.bmp");
+    ffmpeg(&["-f", "lavfi", "-i", "testsrc2=s=64x48", "-frames:v", "1"], &source);
+    let whole = std::fs::read(&source).unwrap();
+    std::fs::write(&source, &whole[..whole.len() / 3]).unwrap();
+    let ran = convert(&place, &source, "out.webp", &[]).refused(3, &["short.bmp", "what to do"]);
+    // The command can be tried again by hand, without pages of lists.
+    assert!(ran.err.contains("command: ") && !ran.err.contains("_whitelist"), "{}", ran.err);
+    assert!(!place.path("out.webp").exists());
+}
+
+#[test]
 fn animations_move_on_and_every_format_is_read() {
     let place = Place::new();
     let picture = "testsrc2=s=48x32:r=5:d=1";
