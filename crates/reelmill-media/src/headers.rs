@@ -67,22 +67,37 @@ pub fn of_open(file: File, len: u64, extension: &str) -> io::Result<Headers> {
     }
 }
 
+/// What pictures all over the main HEVC track of the file at `path` say of HDR; `None` where
+/// only the tool can tell.
+pub(crate) fn hdr(path: &Path) -> Option<VideoInfo> {
+    let file = File::open(path).ok()?;
+    let len = file.metadata().ok()?.len();
+    let mut window = Window::new(file, len);
+    let head = window.upto(0, 64).ok()?.to_vec();
+    let shown = parts(&mut window, &head).ok()?.video?;
+    shown.dynamic.filter(|_| shown.codec == "hevc").map(|info| *info)
+}
+
 fn look(file: &mut Window, extension: &str) -> Look<Facts> {
     let head = file.upto(0, 64)?.to_vec();
     if let Some(still) = still::sniff(&head) {
         return still::facts(file, still);
     }
-    let parts = if head.starts_with(&matroska::EBML.to_be_bytes()) {
-        matroska::parts(file)?
+    parts(file, &head)?.facts(extension)
+}
+
+/// What the headers of a film or of sound yield, which begins with `head`.
+fn parts(file: &mut Window, head: &[u8]) -> Look<Parts> {
+    if head.starts_with(&matroska::EBML.to_be_bytes()) {
+        matroska::parts(file)
     } else if head
         .get(4..8)
         .is_some_and(|kind| [b"ftyp", b"moov", b"wide"].iter().any(|k| kind == *k))
     {
-        mp4::parts(file)?
+        mp4::parts(file)
     } else {
-        return unsure("a container that only FFmpeg can tell about");
-    };
-    parts.facts(extension)
+        unsure("a container that only FFmpeg can tell about")
+    }
 }
 
 /// What a container's headers yield.

@@ -11,6 +11,19 @@ const UNSPECIFIED: u32 = 2;
 
 /// The picture that an `hvcC` record (ISO 14496-15) describes.
 pub(super) fn picture(record: &[u8]) -> Option<Picture> {
+    let set = units(record).into_iter().find(|(kind, _)| *kind == 33)?.1;
+    parameters(&unescape(set.get(2..)?))
+}
+
+/// The units in an `hvcC` record and their kinds, as far as it is not damaged.
+pub(super) fn units(record: &[u8]) -> Vec<(u8, &[u8])> {
+    let mut found = Vec::new();
+    // What is read before it ends is good.
+    let _ = arrays(record, &mut found);
+    found
+}
+
+fn arrays<'a>(record: &'a [u8], found: &mut Vec<(u8, &'a [u8])>) -> Option<()> {
     let mut fields = Fields(record);
     if fields.byte()? != 1 {
         return None;
@@ -20,13 +33,10 @@ pub(super) fn picture(record: &[u8]) -> Option<Picture> {
         let kind = fields.byte()? & 63;
         for _ in 0..fields.uint(2)? {
             let size = fields.uint(2)? as usize;
-            let nal = fields.take(size)?;
-            if kind == 33 {
-                return parameters(&unescape(nal.get(2..)?));
-            }
+            found.push((kind, fields.take(size)?));
         }
     }
-    None
+    Some(())
 }
 
 fn parameters(data: &[u8]) -> Option<Picture> {

@@ -1,7 +1,7 @@
 //! Matroska and WebM: the segment's information, its tracks, its tags, and the
 //! first frame of tracks whose codec has no header of its own (RFC 9559).
 
-use super::dynamic::{length_bytes, more, picture};
+use super::dynamic::{PICTURES, READS, add, beforehand, length_bytes, picture, spread};
 use super::ebml::{Element, children, element, float, text, uint, vint};
 use super::mkv_track::{Entry, audio_facts, needs_frame, picture_of, subtitle_codec};
 use super::window::{Look, Window, unsure};
@@ -17,6 +17,10 @@ const INFO: u32 = 0x1549_A966;
 const TRACKS: u32 = 0x1654_AE6B;
 const TAGS: u32 = 0x1254_C367;
 const CLUSTER: u32 = 0x1F43_B675;
+const CUES: u32 = 0x1C53_BB6B;
+
+/// Bytes of an index beyond which it is not read.
+const MAX_CUES: u64 = 2 << 20;
 
 /// Elements of the segment, or of its clusters, that are looked at.
 const MAX_ELEMENTS: usize = 300;
@@ -81,12 +85,58 @@ pub(super) fn parts(file: &mut Window) -> Look<Parts> {
     Ok(parts)
 }
 
-/// What the first pictures of a track say of HDR.
+/// What pictures of a track say of HDR: the first ones, and some more all over it.
 fn dynamic(file: &mut Window, head: &Head, entry: &Entry) -> Look<Box<VideoInfo>> {
-    let mut info = Box::<VideoInfo>::default();
+    let mut info = beforehand(&entry.private);
+    pictures(file, (head.cluster, head.end), entry, (READS[0], PICTURES[0]), &mut info)?;
+    let places = |file: &mut Window| {
+        let all = clusters(file, head, entry.number)?;
+        Ok(spread(all.len() as u64).into_iter().map(|at| all[at as usize]).collect())
+    };
+    add(file, &mut info, places, |file, (cluster, within), late| {
+        let at = match within {
+            0 => cluster,
+            within => element(file, cluster)?.content.saturating_add(within),
+        };
+        pictures(file, (Some(at), head.end), entry, (READS[1], PICTURES[1]), late)
+    })?;
+    Ok(info)
+}
+
+/// Where in the file the index says that pictures of a track are: a cluster, and how far
+/// into its content, where that is said.
+fn clusters(file: &mut Window, head: &Head, track: u64) -> Look<Vec<(u64, u64)>> {
+    let Some(at) = head.seeks.get(&CUES) else { return Ok(Vec::new()) };
+    let cues = element(file, *at)?;
+    if cues.id != CUES || cues.size.is_none_or(|size| size > MAX_CUES) {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for (_, point) in children(&cues.read(file)?)?.into_iter().filter(|(id, _)| *id == 0xBB) {
+        for (_, place) in children(point)?.into_iter().filter(|(id, _)| *id == 0xB7) {
+            let fields = children(place)?;
+            let field = |wanted| fields.iter().find(|(id, _)| *id == wanted).map(|it| uint(it.1));
+            if field(0xF7) == Some(track) {
+                let at = field(0xF1).map(|at| head.start.saturating_add(at));
+                found.extend(at.map(|at| (at, field(0xF0).unwrap_or(0))));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Takes in what pictures of a track say, from a cluster or block on; after `reads` no
+/// further one is begun.
+fn pictures(
+    file: &mut Window,
+    (from, end): (Option<u64>, u64),
+    entry: &Entry,
+    (reads, most): (u32, usize),
+    info: &mut VideoInfo,
+) -> Look<()> {
     let length = length_bytes(&entry.private);
-    let mut seen = 0;
-    blocks(file, head, |file, at, size| {
+    let (mut seen, before) = (0, file.reads());
+    blocks(file, (from, end), |file, at, size| {
         let start = file.upto(at, size.min(12))?;
         let Some((Some(track), taken)) = vint(start) else { return unsure("damaged blocks") };
         if track == entry.number {
@@ -95,12 +145,11 @@ fn dynamic(file: &mut Window, head: &Head, entry: &Entry) -> Look<Box<VideoInfo>
             }
             // Track, time and flags.
             let skip = taken as u64 + 3;
-            picture(file, (at + skip, size.saturating_sub(skip)), length, &mut info)?;
+            picture(file, (at + skip, size.saturating_sub(skip)), length, info)?;
             seen += 1;
         }
-        Ok(more(file, seen))
-    })?;
-    Ok(info)
+        Ok(seen < most && file.reads() - before < reads)
+    })
 }
 
 /// Looks into a track that may carry the Dolby Vision of the one before.
@@ -115,23 +164,23 @@ fn beside(file: &mut Window, head: &Head, entry: &Entry, main: Option<&mut Shown
     Ok(())
 }
 
-/// Hands over place and size of the first blocks of all tracks, until there is
-/// enough.
+/// Hands over place and size of the blocks of all tracks from a cluster on, until there
+/// is enough.
 fn blocks(
     file: &mut Window,
-    head: &Head,
+    (from, end): (Option<u64>, u64),
     mut on_block: impl FnMut(&mut Window, u64, u64) -> Look<bool>,
 ) -> Look<()> {
-    let Some(mut at) = head.cluster else { return Ok(()) };
+    let Some(mut at) = from else { return Ok(()) };
     for _ in 0..MAX_ELEMENTS {
-        if at >= head.end {
+        if at >= end {
             break;
         }
         let part = element(file, at)?;
         at = match part.id {
             // Into clusters and groups, past everything else.
             CLUSTER | 0xA0 => part.content,
-            _ => part.end(head.end)?,
+            _ => part.end(end)?,
         };
         if matches!(part.id, 0xA3 | 0xA1) && !on_block(file, part.content, part.size.unwrap_or(0))?
         {
@@ -276,7 +325,7 @@ fn first_frames(
     if wanted.is_empty() {
         return Ok(found);
     }
-    blocks(file, head, |file, at, size| {
+    blocks(file, (head.cluster, head.end), |file, at, size| {
         let block = file.upto(at, size.min(sound::ENOUGH + 300))?;
         let whole = block.len() as u64 == size;
         let Some((track, frame)) = frame_of(block, size as usize) else {

@@ -1,7 +1,7 @@
 //! A track of MP4 or QuickTime.
 
 use super::boxes::{FileBox, be, find, inner};
-use super::dynamic::{PICTURES, length_bytes, more};
+use super::dynamic::{PICTURES, READS, add, beforehand, length_bytes, spread};
 use super::picture::{BT2020_10, Transfer};
 use super::window::{Look, Window, unsure};
 use super::{Shown, av1, dynamic::picture, h264, hevc, mp4_sound, picture::Picture};
@@ -197,18 +197,19 @@ impl Media {
             frame_rate: self.frame_rate(file)?,
         };
         if shown.may_be_dynamic() {
-            shown.dynamic = Some(self.dynamic(file, length_bytes(record(b"hvcC")))?);
+            shown.dynamic = Some(self.dynamic(file, record(b"hvcC"))?);
         }
         Ok(shown)
     }
 
-    /// What the pictures in the first chunk say of HDR.
-    fn dynamic(&self, file: &mut Window, length: u64) -> Look<Box<VideoInfo>> {
+    /// What pictures say of HDR: those in the first chunk, and some more all over the track.
+    fn dynamic(&self, file: &mut Window, record: &[u8]) -> Look<Box<VideoInfo>> {
+        let length = length_bytes(record);
         let first = |file: &mut Window, kind: &[u8; 4], at: u64, width: u64| {
             let table = find(&self.tables, kind).filter(|it| it.end - it.content >= at + width);
             table.map(|it| file.bytes(it.content + at, width).map(be)).transpose()
         };
-        let mut info = Box::<VideoInfo>::default();
+        let mut info = beforehand(record);
         let chunk = match first(file, b"stco", 8, 4)? {
             Some(chunk) => Some(chunk),
             None => first(file, b"co64", 8, 8)?,
@@ -218,7 +219,8 @@ impl Media {
         let (Some(mut at), Some(samples), Some(same)) = (chunk, samples, same) else {
             return unsure("a track without sample tables");
         };
-        for number in 0..samples.min(PICTURES as u64) {
+        let before = file.reads();
+        for number in 0..samples.min(PICTURES[0] as u64) {
             let size = match same {
                 0 => first(file, b"stsz", 12 + 4 * number, 4)?,
                 same => Some(same),
@@ -226,11 +228,53 @@ impl Media {
             let Some(size) = size else { break };
             picture(file, (at, size), length, &mut info)?;
             at += size;
-            if !more(file, number as usize + 1) {
+            if file.reads() - before >= READS[0] {
                 break;
             }
         }
+        let places = |file: &mut Window| self.samples(file);
+        add(file, &mut info, places, |file, place, late| picture(file, place, length, late))?;
         Ok(info)
+    }
+
+    /// Places and sizes of some samples all over the track, by the tables.
+    fn samples(&self, file: &mut Window) -> Look<Vec<(u64, u64)>> {
+        let table = |kind| find(&self.tables, kind);
+        let (Some(runs), Some(sizes)) = (table(b"stsc"), table(b"stsz")) else {
+            return Ok(Vec::new());
+        };
+        let (chunks, width) = match (table(b"stco"), table(b"co64")) {
+            (Some(chunks), _) => (chunks, 4),
+            (None, Some(chunks)) => (chunks, 8),
+            (None, None) => return Ok(Vec::new()),
+        };
+        let (runs, head) = (runs.read(file)?, file.bytes(sizes.content + 4, 8)?);
+        let (same, count) = (be(&head[..4]), be(&head[4..]));
+        let mut found = Vec::new();
+        for number in spread(count) {
+            let number = number.saturating_sub(AT_A_PLACE - 1);
+            let Some((chunk, within, each)) = chunk_of(&runs, number) else { continue };
+            let here = AT_A_PLACE.min(each - within).min(count - number);
+            let mut at = be(file.bytes(chunks.content + 8 + width * chunk, width)?);
+            let all: Vec<u64> = match same {
+                0 => {
+                    let list = sizes.content + 12 + 4 * (number - within);
+                    let list = file.bytes(list, 4 * (within + here))?;
+                    let mut sizes = list.chunks_exact(4).map(be);
+                    at = at.saturating_add(sizes.by_ref().take(within as usize).sum::<u64>());
+                    sizes.collect()
+                }
+                same => {
+                    at = at.saturating_add(same.saturating_mul(within));
+                    vec![same; here as usize]
+                }
+            };
+            for size in all {
+                found.push((at, size));
+                at = at.saturating_add(size);
+            }
+        }
+        Ok(found)
     }
 
     /// Samples over their durations, as the table of times has them.
@@ -253,6 +297,29 @@ impl Media {
         }
         let num = u128::from(self.scale) * u128::from(samples);
         Ok(super::reduce_wide(num, u128::from(ticks), u128::from(i32::MAX as u32)))
+    }
+}
+
+/// Samples, one after the other, that are looked at in each place of a film.
+const AT_A_PLACE: u64 = 12;
+
+/// The chunk that sample `number` lies in, how many samples lie before it there, and how
+/// many there are, by the table of chunks (`stsc`); counted from zero.
+fn chunk_of(runs: &[u8], number: u64) -> Option<(u64, u64, u64)> {
+    let mut runs = runs.get(8..)?.chunks_exact(12).map(|run| (be(&run[..4]), be(&run[4..8])));
+    let (mut first, mut run) = (0u64, runs.next()?);
+    loop {
+        let (begin, each) = run;
+        let next = runs.next();
+        // Both are numbers of 32 bits.
+        let samples = next.map(|(end, _)| end.saturating_sub(begin) * each);
+        if samples.is_none_or(|samples| number - first < samples) {
+            let within = number - first;
+            let chunk = begin.checked_sub(1)? + within.checked_div(each)?;
+            return Some((chunk, within % each, each));
+        }
+        first += samples?;
+        run = next?;
     }
 }
 

@@ -6,6 +6,7 @@ use crate::args::{Args, quiet, source_input};
 use crate::hdr::nal::{NalKind, read_all};
 use crate::hdr::rpu::Rpu;
 use crate::hdr::sei::{CONTENT_LIGHT, MASTERING_DISPLAY, messages};
+use crate::headers;
 use crate::tools::Tools;
 use reelmill_core::dolby::DolbyVision;
 use reelmill_core::error::{Failure, FailureClass};
@@ -15,8 +16,8 @@ use serde_json::Value;
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
-/// How much of a stream is looked at, seconds at its start, and at its end where
-/// it has Dolby Vision.
+/// How much of a stream FFmpeg is asked for where its pictures cannot be read in process,
+/// seconds at its start, and at its end where it has Dolby Vision.
 const LOOK: f64 = 2.0;
 
 /// Most bytes of metadata that are kept of that.
@@ -44,7 +45,17 @@ pub(super) async fn look(
     });
     let beside = beside.map(|stream| stream.index);
     let mut info = info.clone();
-    if hevc {
+    let tracks = media.streams.iter().filter(|other| other.codec == "hevc").count();
+    let read = if hevc && tracks == 1 { in_process(path).await } else { None };
+    if let Some(found) = read {
+        info.mastering = found.mastering.or(info.mastering);
+        info.light = found.light.or(info.light);
+        info.hdr10plus |= found.hdr10plus;
+        info.dolby_vision = found.dolby_vision.map(|dolby| DolbyVision { stream: index, ..dolby });
+        if info.dolby_vision.is_some() {
+            info.hdr = Hdr::DolbyVision;
+        }
+    } else if hevc {
         units(tools, path, (index, None), &mut info, cancel).await?;
         if let (None, Some(other)) = (&info.dolby_vision, beside) {
             let mut found = VideoInfo::default();
@@ -74,6 +85,12 @@ pub(super) async fn look(
 fn candidate(stream: &Stream, info: &VideoInfo) -> bool {
     let deep = info.pixel_format.contains("10") || info.pixel_format.contains("12");
     info.hdr != Hdr::None || (stream.codec == "hevc" && deep)
+}
+
+/// What pictures all over the film say, read without a tool: starting one takes longer.
+async fn in_process(path: &Path) -> Option<VideoInfo> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || headers::hdr(&path)).await.ok().flatten()
 }
 
 /// Reads the units of some seconds of a stream of HEVC, the first ones or those

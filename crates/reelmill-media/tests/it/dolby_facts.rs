@@ -42,6 +42,23 @@ async fn the_pictures_tell_profile_layer_levels_and_hdr10_plus() {
 }
 
 #[tokio::test]
+async fn what_only_later_pictures_have_is_seen_too() {
+    let folder = made("later", |dir| {
+        let [first, then] = [Kind::Mel, Kind::Fel].map(|kind| film(kind).mkv);
+        let words =
+            format!("-q -o film.mkv -A -S -M {} -A -S -M +{}", first.display(), then.display());
+        run("mkvmerge", dir, &words);
+        run("ffmpeg", dir, "-v error -i film.mkv -map 0:v -c copy -strict unofficial film.mp4");
+        // Without an index only the beginning can be looked at.
+        run("mkvmerge", dir, "-q -o bare.mkv --cues 0:none film.mkv");
+    });
+    for (name, label) in [("film.mkv", "7 FEL"), ("film.mp4", "7 FEL"), ("bare.mkv", "7 MEL")] {
+        let facts = facts(&folder.join(name)).await;
+        assert_eq!(facts.dolby_vision.unwrap().label(), label, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn two_tracks_mp4_and_claims_that_are_not_true() {
     let two = facts(&two_tracks()).await;
     assert_eq!(two.dolby_vision.unwrap().label(), "7 FEL");
