@@ -25,6 +25,8 @@ const FREE_SPACE: &str = "free some space where output and temporary files go";
 const NO_MEMORY: &str = "run fewer tasks at a time on this machine, or give it more memory";
 const NO_FEATURE: &str = "install an FFmpeg build that has it; 'reelmill doctor' shows what works";
 const NO_ACCESS: &str = "check the permissions of the file and its folder";
+const TOO_SMALL: &str = "SVT-AV1 cannot encode so small a picture: choose h264, hevc or vp9, or \
+    another size";
 const AWAY: &str = "check that the file still exists and its drive or share is mounted";
 
 /// Said anywhere, these explain everything else: FFmpeg goes on to complain of
@@ -40,6 +42,8 @@ const REFUSED: &[Meaning] = &[
         FailureClass::Input,
         "it needs a decoder that reelmill does not open",
     ),
+    means("Source Width must be at least", FailureClass::Input, TOO_SMALL),
+    means("Source Height must be at least", FailureClass::Input, TOO_SMALL),
 ];
 
 /// Said anywhere, these explain everything that was said after them.
@@ -281,6 +285,16 @@ mod tests {
         assert_eq!(failure.command.as_deref(), Some("ffmpeg -i x"));
         assert_eq!(failure.tail.len(), 20);
         assert!(failure.advice.is_some());
+    }
+
+    #[test]
+    fn an_encoder_that_names_its_limit_is_believed() {
+        let said = [
+            "Svt[error]: Instance 1: Source Height must be at least 64",
+            "[libsvtav1 @ 0x55b5f9e9ff00] Error setting encoder parameters: bad parameter",
+            "Error initializing output stream 0:0 -- Error while opening encoder",
+        ];
+        assert_eq!(class_of(1, &said), FailureClass::Input);
     }
 
     #[test]

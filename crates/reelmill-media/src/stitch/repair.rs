@@ -40,6 +40,9 @@ fn repair(stream: &Listed, edits: bool) -> Repair {
             let late = stream.span().is_some_and(|span| span.start >= lead);
             Repair::DropFirst(u32::from(late || !edits))
         }
+        // The file of encoded sound does not say how long a packet of Opus is; what lasts
+        // no time in MP4 is not played.
+        "opus" => close(stream),
         "flac" => match (last.and_then(|packet| packet.pts), stream.declared_end) {
             (Some(pts), Some(end)) if end > pts => Repair::LastDuration(end - pts),
             _ => Repair::Nothing,

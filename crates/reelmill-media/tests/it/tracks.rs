@@ -118,3 +118,17 @@ async fn sound_whose_packets_do_not_tell_their_length_is_copied_all_the_same() {
         assert!(verdict.complaint().contains("audio 0"), "{}", verdict.complaint());
     }
 }
+
+#[tokio::test]
+async fn the_last_packet_of_opus_is_heard_in_mp4() {
+    let dir = TempDir::new().unwrap();
+    // Begins late, as its decoder drops the first packet, and ends within a packet.
+    let sound = "-f lavfi -i sine=r=48000:d=3 -f lavfi -i testsrc2=s=64x48:r=5:d=3 -map 1 -map 0 \
+                 -c:v wmv2 -c:a wmav2 late.wmv";
+    ffmpeg(dir.path(), sound).await;
+    let set = preset("h264", &["speed=ultrafast", "audio.mode=encode", "audio.codec=opus"]);
+    let source = dir.path().join("late.wmv");
+    let made = Conversion::run(&source, &set, Container::Mp4, 60.0).await.unwrap();
+    let verdict = made.verify().await.unwrap();
+    assert!(verdict.passed(), "{}", verdict.complaint());
+}
