@@ -17,7 +17,7 @@ use reelmill_core::schedule::ProvenEncoder;
 use reelmill_media::capability::{EncoderTrial, prove_encoders};
 use reelmill_media::tools::Tools;
 use reelmill_store::{LocalBlobs, SqliteStore, Store};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -155,7 +155,7 @@ pub(crate) fn house_worker(
     encoders: Vec<ProvenEncoder>,
     id: WorkerId,
     name: String,
-    scratch: PathBuf,
+    spots: Arc<Spots>,
 ) -> Arc<Worker> {
     Arc::new(Worker {
         source: coordinator.clone(),
@@ -165,7 +165,7 @@ pub(crate) fn house_worker(
         session: SessionId(clock::fresh()),
         name,
         encoders,
-        spots: Spots::on(scratch),
+        spots,
         gauge: Arc::default(),
     })
 }

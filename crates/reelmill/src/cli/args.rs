@@ -390,4 +390,7 @@ pub(crate) struct ServeArgs {
     /// Seconds that running tasks get to end after a stop was asked for.
     #[arg(long, value_name = "S", default_value_t = 10.0)]
     pub(crate) drain_seconds: f64,
+    /// Temporary files in memory, of the workers in this process.
+    #[command(flatten)]
+    pub(crate) ram: super::ram_args::RamArgs,
 }

@@ -15,7 +15,7 @@ use super::room;
 use super::signals::Stop;
 use crate::coordinator::{Coordinator, JobView, Submission};
 use crate::exit::{Ending, Exit};
-use crate::worker::Worker;
+use crate::worker::{Spots, Worker};
 use crate::{farm, files, paths};
 use reelmill_core::check::Check;
 use reelmill_core::container::{Container, OutputKind};
@@ -205,8 +205,8 @@ impl One<'_> {
         remove_folder(&scratch);
         std::fs::create_dir_all(&scratch)
             .map_err(|e| Failure::io(format!("create {}", scratch.display()), &e))?;
-        let name = farm::host_name();
-        let worker = farm::house_worker(&coordinator, self.tools, encoders, own, name, scratch);
+        let (name, spots) = (farm::host_name(), Arc::new(Spots::on(scratch)));
+        let worker = farm::house_worker(&coordinator, self.tools, encoders, own, name, spots);
         self.work(&coordinator, worker, slots, job).await
     }
 

@@ -7,6 +7,7 @@ use crate::api::{self, ApiState, Auth};
 use crate::coordinator::Coordinator;
 use crate::exit::{Ending, Exit};
 use crate::serve_config::ServeConfig;
+use crate::worker::{Scratch, Spots};
 use crate::{clock, farm, paths, tls};
 use reelmill_core::error::Failure;
 use reelmill_core::lease::LeaseTerms;
@@ -46,13 +47,13 @@ pub(crate) async fn run(args: ServeArgs, common: &Common) -> Result<Exit, Ending
     if certificates {
         auth = auth.with_worker_certificates();
     }
-    let crew = Crew::muster(&coordinator, &tools, &folder, args.workers).await?;
+    let crew = Crew::muster(&coordinator, &tools, &folder, &args).await?;
     let over = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(coordinator.clone().keep_watch(over.clone()));
     tasks.spawn(coordinator.clone().keep_service(over.clone()));
     tasks.spawn(coordinator.clone().keep_telling(over.clone()));
-    crew.start(&mut tasks, &stop);
+    let _memory = crew.start(&mut tasks, &stop);
     let router = api::router(ApiState { coordinator: coordinator.clone(), auth });
     tracing::info!(%address, state = %folder.display(), workers = args.workers, "serving");
     if common.json {
@@ -157,7 +158,11 @@ async fn authentication(
 }
 
 /// The workers of this process.
-struct Crew(Vec<(Arc<crate::worker::Worker>, Vec<crate::worker::Slot>)>);
+struct Crew {
+    workers: Vec<(Arc<crate::worker::Worker>, Vec<crate::worker::Slot>)>,
+    /// Their folder in memory; it is theirs for as long as this is kept.
+    memory: Option<Scratch>,
+}
 
 impl Crew {
     /// Gets them ready; the first does the house work too. Without any, one
@@ -166,8 +171,9 @@ impl Crew {
         coordinator: &Arc<Coordinator>,
         tools: &Tools,
         folder: &Path,
-        count: u32,
+        args: &ServeArgs,
     ) -> Result<Self, Failure> {
+        let count = args.workers;
         let cancel = CancellationToken::new();
         let encoders = match count {
             0 => Vec::new(),
@@ -182,6 +188,14 @@ impl Crew {
         }
         std::fs::create_dir_all(&scratch)
             .map_err(|e| Failure::io(format!("create {}", scratch.display()), &e))?;
+        let mut spots = Spots::on(scratch);
+        let mut memory = None;
+        if let Some((folder, most)) = args.ram.memory() {
+            let ours = Scratch::claim(&folder)?;
+            spots = spots.with_memory(ours.path().to_owned(), most);
+            memory = Some(ours);
+        }
+        let spots = Arc::new(spots);
         let mut crew = Vec::new();
         let mut own = Vec::new();
         for number in 0..count.max(1) {
@@ -193,8 +207,7 @@ impl Crew {
                 farm::host_name()
             };
             let encoders = encoders.clone();
-            let worker =
-                farm::house_worker(coordinator, tools, encoders, id, name, scratch.clone());
+            let worker = farm::house_worker(coordinator, tools, encoders, id, name, spots.clone());
             let encode = farm::cores().checked_div(count).map_or(0, |each| each.max(1));
             let mut slots = farm::slots(encode);
             if number > 0 {
@@ -203,11 +216,12 @@ impl Crew {
             crew.push((worker, slots));
         }
         coordinator.recover(&own).await?;
-        Ok(Self(crew))
+        Ok(Self { workers: crew, memory })
     }
 
-    fn start(self, tasks: &mut JoinSet<()>, stop: &Stop) {
-        for (worker, slots) in self.0 {
+    /// Has them work; yields what holds their folder in memory.
+    fn start(self, tasks: &mut JoinSet<()>, stop: &Stop) -> Option<Scratch> {
+        for (worker, slots) in self.workers {
             let (drain, now) = (stop.drain.clone(), stop.now.clone());
             tasks.spawn(async move {
                 if let Err(failure) = worker.run(slots, drain, now).await {
@@ -215,5 +229,6 @@ impl Crew {
                 }
             });
         }
+        self.memory
     }
 }

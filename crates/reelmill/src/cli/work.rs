@@ -81,7 +81,7 @@ pub(crate) async fn run(args: WorkArgs, common: &Common) -> Result<Exit, Ending>
         session: SessionId(clock::fresh()),
         name,
         encoders,
-        spots,
+        spots: Arc::new(spots),
         gauge: Arc::default(),
     });
     let slots = vec![Slot::Encode; args.slots.unwrap_or_else(farm::cores) as usize];

@@ -54,7 +54,7 @@ pub(crate) struct Worker {
     /// Encoders that were tried and work.
     pub(crate) encoders: Vec<ProvenEncoder>,
     /// Where temporary files go.
-    pub(crate) spots: Spots,
+    pub(crate) spots: Arc<Spots>,
     /// What the machine is at.
     pub(crate) gauge: Arc<Gauge>,
 }

@@ -6,7 +6,7 @@ use super::dolby_look::{
     brightest, count, hdr10_plus, messages, numbers, only, pictures, record, rpus,
 };
 use super::farm::{Server, chunks};
-use super::support::{Place, Running, media, wait_for};
+use super::support::{Place, Running, ffmpeg, media, wait_for};
 use reelmill_core::hdr::Bars;
 use reelmill_media::hdr::nal::{NalKind, in_packet};
 use reelmill_media::hdr::sei::{self, CONTENT_LIGHT, MASTERING_DISPLAY};
@@ -240,6 +240,44 @@ fn probe_and_plan_tell_what_the_stream_has() {
         assert!(said.contains(words), "no '{words}' in {said}");
     }
     assert!(!said.contains("x265"), "{said}");
+}
+
+#[test]
+fn bars_turn_with_a_phones_film_and_follow_its_crop() {
+    let place = Place::new();
+    let turned = place.path("turned.mp4");
+    let source = film(Kind::Phone).mkv;
+    let words = ["-i", source.to_str().unwrap(), "-map", "0:v", "-c", "copy"];
+    let words = [&words[..], &["-metadata:s:v:0", "rotate=90", "-strict", "unofficial"]].concat();
+    ffmpeg(&words, &turned);
+    // Above and below as it is stored, right and left as it is shown.
+    let (high, wide) = (SIZE.0, SIZE.1);
+    let bar = BAR as u16;
+    let cases = [
+        ("whole.mkv", String::new(), Bars { left: bar, right: bar, ..Bars::default() }),
+        // The left bar goes, and half of the right one.
+        (
+            "crop.mkv",
+            format!("crop={}:{high}:{BAR}:0", wide - BAR - BAR / 2),
+            Bars { right: bar / 2, ..Bars::default() },
+        ),
+    ];
+    for (name, crop, bars) in cases {
+        let out = place.path(name);
+        let mut args = vec!["convert", turned.to_str().unwrap(), "-o", out.to_str().unwrap()];
+        args.extend(["--preset", "dv81-hevc", "--set", "speed=ultrafast"]);
+        if !crop.is_empty() {
+            args.extend(["--set", &crop]);
+        }
+        place.run(args).ok();
+        let found = rpus(&out);
+        assert_eq!(found.len(), FRAMES, "{name}");
+        assert!(found.iter().all(|rpu| rpu.bars() == Some(bars)), "{name}: {:?}", found[0].bars());
+        assert_eq!((brightest(&out), record(&out)), (in_order(), [8, 1, 1, 0, 1, 4]), "{name}");
+        let size = header(&out).unwrap().hevc().next().unwrap().size;
+        let width = if crop.is_empty() { wide } else { wide - BAR - BAR / 2 };
+        assert_eq!(size, (width.into(), high.into()), "{name}: upright");
+    }
 }
 
 #[test]

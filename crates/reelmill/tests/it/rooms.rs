@@ -59,6 +59,24 @@ fn a_small_conversion_is_done_in_memory_and_a_large_one_on_disk() {
 }
 
 #[test]
+fn a_coordinators_own_workers_use_memory_too() {
+    let place = Place::new();
+    let ram = place.path("memory");
+    std::fs::create_dir(&ram).unwrap();
+    let server = Server::start(&place, &["--workers", "1", "--ram-dir", ram.to_str().unwrap()]);
+    let id = server.submit(&place, &clip(6), &["--set", "speed=medium", "--preset", "h264"]);
+    let tasks = || -> Vec<PathBuf> {
+        let mut found = files(&ram.join("reelmill"));
+        found.retain(|path| path.to_string_lossy().contains("/tasks/"));
+        found
+    };
+    wait_for("a file of the task in memory", || (!tasks().is_empty()).then_some(()));
+    let job = server.ended(&place, &id);
+    assert_eq!(job["state"], "completed", "{job}");
+    wait_for("the task's files to be gone", || tasks().is_empty().then_some(()));
+}
+
+#[test]
 fn a_worker_uses_memory_too_and_leaves_nothing_there() {
     let place = Place::new();
     let server = Server::start(&place, &["--workers", "0"]);
