@@ -168,9 +168,14 @@ pub(super) fn tool_name(program: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// The last lines of `lines`.
+/// The last lines of `lines`, without the list of everything that would be opened.
 pub(super) fn last_lines(lines: &[String]) -> Vec<String> {
-    lines[lines.len().saturating_sub(TAIL)..].to_vec()
+    let last = lines.iter().skip(lines.len().saturating_sub(TAIL));
+    let short = last.map(|line| {
+        line.split_once(" not on whitelist '")
+            .map_or(line.clone(), |it| format!("{} not on whitelist", it.0))
+    });
+    short.collect()
 }
 
 /// Options whose values are long and the same in every command: what they allow is
@@ -285,6 +290,12 @@ mod tests {
         assert_eq!(failure.command.as_deref(), Some("ffmpeg -i x"));
         assert_eq!(failure.tail.len(), 20);
         assert!(failure.advice.is_some());
+    }
+
+    #[test]
+    fn the_list_of_all_that_would_be_opened_is_not_shown() {
+        let said = "[ass @ 0x5567] Format not on whitelist 'mov,matroska,mpegts'".to_owned();
+        assert_eq!(last_lines(&[said]), ["[ass @ 0x5567] Format not on whitelist"]);
     }
 
     #[test]
