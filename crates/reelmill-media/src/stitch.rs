@@ -202,6 +202,9 @@ fn tracks<'a>(
         let mut made = one(plan.container, track, stream, number, covers);
         made.repair = match (&track.action, number) {
             (TrackAction::CopyAudio, _) => copies.get(&stream.index).copied(),
+            (TrackAction::Subtitle { .. }, _) => {
+                (plan.container == Container::Webm).then_some(Repair::DropEmpty)
+            }
             (_, Some(number)) => encoded.get(number as usize).copied(),
             _ => None,
         }

@@ -76,6 +76,9 @@ pub enum Repair {
     DropFirst(u32),
     /// A packet of unknown duration (the last one) lasts so many ticks.
     LastDuration(i64),
+    /// Packets without content are left out: subtitles that show nothing, at which
+    /// FFmpeg's reader of WebM gives up.
+    DropEmpty,
 }
 
 /// A track beside the picture.
@@ -164,6 +167,7 @@ fn one(args: Args, at: usize, track: &StitchTrack<'_>) -> Args {
     let filter = match track.repair {
         Repair::Nothing | Repair::DropFirst(0) => None,
         Repair::DropFirst(count) => Some(format!("noise=amount=0:drop='lt(n,{count})'")),
+        Repair::DropEmpty => Some("noise=amount=0:drop='lt(size,1)'".to_owned()),
         Repair::LastDuration(ticks) => {
             Some(format!("setts=duration='if(eq(DURATION,0),{ticks},DURATION)'"))
         }

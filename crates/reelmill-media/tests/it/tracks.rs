@@ -132,3 +132,23 @@ async fn the_last_packet_of_opus_is_heard_in_mp4() {
     let verdict = made.verify().await.unwrap();
     assert!(verdict.passed(), "{}", verdict.complaint());
 }
+
+#[tokio::test]
+async fn a_subtitle_that_shows_nothing_does_not_end_a_webm() {
+    let dir = TempDir::new().unwrap();
+    let events = "[Script Info]\nScriptType: v4.00+\n\n[Events]\nFormat: Layer, Start, End, Style, \
+                  Name, MarginL, MarginR, MarginV, Effect, Text\n\
+                  Dialogue: 0,0:00:00.50,0:00:01.00,Default,,0,0,0,,\n\
+                  Dialogue: 0,0:00:02.00,0:00:02.50,Default,,0,0,0,,shown\n";
+    std::fs::write(dir.path().join("s.ass"), events).unwrap();
+    let film = "-f lavfi -i testsrc2=s=64x48:r=10:d=4 -i s.ass -map 0 -map 1 -c:v libx264 \
+                -preset ultrafast -c:s ass film.mkv";
+    ffmpeg(dir.path(), film).await;
+    let source = dir.path().join("film.mkv");
+    let set = preset("vp9", &["speed=8"]);
+    let made = Conversion::run(&source, &set, Container::Webm, 60.0).await.unwrap();
+    let verdict = made.verify().await.unwrap();
+    assert!(verdict.passed(), "{}", verdict.complaint());
+    let bytes = std::fs::read(&made.out).unwrap();
+    assert_eq!(bytes.windows(5).filter(|word| *word == b"shown").count(), 1);
+}
