@@ -226,6 +226,38 @@ pub trait Store: ServiceStore {
         now: Timestamp,
     ) -> Result<Applied, ApplyError>;
 
+    /// A claim by a worker with this build of the encoder: binds the task's job to it
+    /// first, and refuses when the job is bound to another. At once where the engine
+    /// can.
+    async fn task_claim(
+        &self,
+        id: TaskId,
+        event: TaskEvent,
+        build: &str,
+        rules: Rules,
+        now: Timestamp,
+    ) -> Result<Applied, ApplyError> {
+        let bound = self.job_pin(id.job, id.generation, build).await?;
+        if bound.as_deref() != Some(build) {
+            return Err(Refused::Stale.into());
+        }
+        self.task_apply(id, event, rules, now).await
+    }
+
+    /// A result that names bytes: stores their row before it counts, or at once with
+    /// that where the engine can.
+    async fn task_complete(
+        &self,
+        id: TaskId,
+        event: TaskEvent,
+        bytes: &BlobRecord,
+        rules: Rules,
+        now: Timestamp,
+    ) -> Result<Applied, ApplyError> {
+        self.blob_put(bytes).await?;
+        self.task_apply(id, event, rules, now).await
+    }
+
     /// Renews leases; one answer for each, in order. A task that is not there
     /// counts as `Stale`.
     async fn tasks_renew(
@@ -280,6 +312,14 @@ pub trait Store: ServiceStore {
 
     /// Forgets a blob row; `false` when there was none.
     async fn blob_delete(&self, id: BlobId) -> Result<bool, StoreError>;
+
+    /// Forgets blob rows; those that are not there are no matter.
+    async fn blobs_delete(&self, ids: &[BlobId]) -> Result<(), StoreError> {
+        for id in ids {
+            self.blob_delete(*id).await?;
+        }
+        Ok(())
+    }
 
     /// Blob rows that have belonged to no job since before `older_than`.
     async fn blobs_unreferenced(

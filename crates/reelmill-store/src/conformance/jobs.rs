@@ -254,6 +254,36 @@ pub(super) async fn the_first_build_counts(store: &dyn Store) {
     }
 }
 
+pub(super) async fn a_claim_binds_the_job_to_its_build(store: &dyn Store) {
+    submit(store, 1).await;
+    analyse(store, 1, 2, at(10)).await;
+    let claim = |number: u128, worker: u128| TaskEvent::Claim(lease(number, worker, at(11)));
+    let (first, second) = (task_id(1, 1), task_id(1, 2));
+    let applied = store.task_claim(first, claim(1, 1), "a", RULES, at(11)).await.unwrap();
+    assert_eq!(applied.job.encoder_pin.as_deref(), Some("a"));
+    let refused = store.task_claim(second, claim(2, 2), "b", RULES, at(11)).await;
+    assert_eq!(refused, Err(Refused::Stale.into()));
+    assert_eq!(state(store, second).await, TaskState::Ready);
+    store.task_claim(second, claim(2, 2), "a", RULES, at(11)).await.unwrap();
+}
+
+pub(super) async fn a_result_counts_together_with_the_row_of_its_bytes(store: &dyn Store) {
+    submit(store, 1).await;
+    analyse(store, 1, 2, at(10)).await;
+    let proof = claim(store, task_id(1, 1), 1, at(11)).await;
+    let TaskResult::Encoded(encoded) = result(TaskKind::EncodeChunk) else {
+        panic!("a piece names bytes")
+    };
+    let (job, role) = (Some(job_id(1)), BlobRole::Part);
+    let row = BlobRecord { blob: encoded.blob.clone(), created: at(12), job, role };
+    let event = TaskEvent::Complete(proof, TaskResult::Encoded(encoded));
+    let done = store.task_complete(task_id(1, 1), event, &row, RULES, at(12)).await.unwrap();
+    assert_eq!(done.task.state, TaskState::Done);
+    assert_eq!(store.blobs_of(job_id(1)).await.unwrap(), [row.clone()]);
+    store.blobs_delete(&[row.id(), blob(77).id]).await.unwrap();
+    assert_eq!(store.blobs_of(job_id(1)).await.unwrap(), []);
+}
+
 pub(super) async fn priority_moves_a_job_in_the_queue(store: &dyn Store) {
     submit(store, 1).await;
     submit(store, 2).await;

@@ -52,6 +52,8 @@ conformance! {
         planning_again_starts_a_generation,
         another_pass_keeps_what_it_can_and_refuses_the_last_ones_words,
         the_first_build_counts,
+        a_claim_binds_the_job_to_its_build,
+        a_result_counts_together_with_the_row_of_its_bytes,
         priority_moves_a_job_in_the_queue,
         deleting_takes_everything_but_the_blob_rows;
     rollup:

@@ -52,9 +52,10 @@ pub(super) const DUE: &str =
     "SELECT job, generation, number FROM tasks WHERE state = 'leased' AND due <= ?
          ORDER BY due, rowid LIMIT ?";
 
-/// Failed tasks of running jobs.
+/// Failed tasks of running jobs. (With the plus sign no job is taken apart that has no
+/// failed task: most have none.)
 pub(super) const STUCK: &str = "SELECT tasks.doc FROM jobs CROSS JOIN tasks ON tasks.job = jobs.id
-         AND tasks.generation = jobs.doc ->> 'generation' AND tasks.state = 'failed'
+         AND +tasks.generation = jobs.doc ->> 'generation' AND tasks.state = 'failed'
          WHERE jobs.state = 'running' ORDER BY tasks.job, tasks.number LIMIT ?";
 
 /// When time alone changes something.

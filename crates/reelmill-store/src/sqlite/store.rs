@@ -209,7 +209,7 @@ impl Store for SqliteStore {
     }
 
     async fn tasks_stuck(&self, limit: u32) -> Result<Vec<Task>, StoreError> {
-        self.look(|db| queue::stuck(db, limit)).await
+        self.search(move |db| queue::stuck(db, limit)).await
     }
 
     async fn task_next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
@@ -224,6 +224,43 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Applied, ApplyError> {
         self.writer.run(move |db| tasks::apply(db, id, event, rules, now, None)).await
+    }
+
+    async fn task_claim(
+        &self,
+        id: TaskId,
+        event: TaskEvent,
+        build: &str,
+        rules: Rules,
+        now: Timestamp,
+    ) -> Result<Applied, ApplyError> {
+        let build = build.to_owned();
+        self.writer
+            .run(move |db| {
+                let bound = jobs::pin(db, id.job, id.generation, build.clone())?;
+                if bound != Some(build) {
+                    return Err(Refused::Stale.into());
+                }
+                tasks::apply(db, id, event, rules, now, None)
+            })
+            .await
+    }
+
+    async fn task_complete(
+        &self,
+        id: TaskId,
+        event: TaskEvent,
+        bytes: &BlobRecord,
+        rules: Rules,
+        now: Timestamp,
+    ) -> Result<Applied, ApplyError> {
+        let bytes = bytes.clone();
+        self.writer
+            .run(move |db| {
+                blobs::put(db, &bytes)?;
+                tasks::apply(db, id, event, rules, now, None)
+            })
+            .await
     }
 
     async fn tasks_renew(
@@ -285,6 +322,16 @@ impl Store for SqliteStore {
 
     async fn blob_delete(&self, id: BlobId) -> Result<bool, StoreError> {
         self.writer.run(move |db| blobs::delete(db, id)).await
+    }
+
+    async fn blobs_delete(&self, ids: &[BlobId]) -> Result<(), StoreError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let ids = ids.to_vec();
+        self.writer
+            .run(move |db| ids.iter().try_for_each(|id| blobs::delete(db, *id).map(|_| ())))
+            .await
     }
 
     async fn blobs_unreferenced(

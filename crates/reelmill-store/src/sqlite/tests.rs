@@ -51,7 +51,7 @@ async fn frequent_statements_go_by_an_index_to_the_point() {
     }
     for (statement, wanted) in [
         (queue::HELD, "SEARCH tasks USING INDEX tasks_held (worker=?)"),
-        (queue::STUCK, "SEARCH tasks USING INDEX tasks_failed (job=? AND generation=?)"),
+        (queue::STUCK, "SEARCH tasks USING INDEX tasks_failed (job=?)"),
     ] {
         let steps = steps(statement).await;
         assert!(steps.contains(wanted), "{statement}\n{steps}");

@@ -5,7 +5,7 @@
 //! it, while the writer goes on; only the last few pages, after which the log can
 //! begin anew, are left to the writer.
 
-use super::db::{Db, column, query};
+use super::db::{Db, PATIENCE, column, query, trouble};
 use crate::StoreError;
 use std::cell::Cell;
 use std::path::Path;
@@ -13,9 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Pages (of 4 KiB) in the log at which copying begins; tests write less.
 const LONG: i64 = if cfg!(test) { 256 } else { 4096 };
+
+/// Pages written between two attempts at that, when readers were in the way.
+const STEP: i64 = LONG / 4;
 
 /// Pages that the writer copies itself: about what two groups write.
 const FEW: i64 = 256;
@@ -26,6 +30,9 @@ const ROUNDS: u32 = 6;
 
 /// Pages at which the writer copies all itself, whatever the thread is at.
 const LONGEST: i64 = 65_536;
+
+/// How long the writer waits for readers of the old log before it begins a new one.
+const MOMENT: Duration = Duration::from_millis(20);
 
 thread_local! {
     /// Pages in the log after the last commit of this thread.
@@ -39,6 +46,8 @@ pub(super) struct Wal {
     handle: Option<JoinHandle<()>>,
     /// Little is left to copy: the writer's turn.
     nearly: Arc<AtomicBool>,
+    /// Pages at which something is done next.
+    next: i64,
 }
 
 impl Wal {
@@ -58,7 +67,7 @@ impl Wal {
         };
         let handle = std::thread::Builder::new().name("reelmill-wal".into()).spawn(work);
         let handle = handle.map_err(|error| StoreError::Io(format!("no thread: {error}")))?;
-        Ok(Self { copier: Some(copier), handle: Some(handle), nearly })
+        Ok(Self { copier: Some(copier), handle: Some(handle), nearly, next: LONG })
     }
 
     /// Has SQLite tell the thread that writes with `db` how long the log is.
@@ -70,16 +79,19 @@ impl Wal {
     }
 
     /// Something was committed on this thread.
-    pub(super) fn grew(&self, db: &Db) {
+    pub(super) fn grew(&mut self, db: &Db) {
         let pages = PAGES.get();
         if pages < LONG {
-            return;
-        }
-        if self.nearly.swap(false, Ordering::AcqRel) || pages >= LONGEST {
-            if let Err(error) = copy(db) {
+            self.next = LONG;
+        } else if self.nearly.swap(false, Ordering::AcqRel) || pages >= self.next.max(LONGEST) {
+            self.next = pages + STEP;
+            if let Err(error) = begin_anew(db) {
                 tracing::warn!(%error, "cannot shorten the database's log");
             }
-        } else if let Some(copier) = &self.copier {
+        } else if pages >= self.next
+            && let Some(copier) = &self.copier
+        {
+            self.next = pages + STEP;
             // Full: it is at it.
             let _ = copier.try_send(());
         }
@@ -110,6 +122,15 @@ impl Drop for Wal {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Copies what is left, so that the next write begins the log anew, unless readers of
+/// the old one take too long.
+fn begin_anew(db: &Db) -> Result<(), StoreError> {
+    db.0.busy_timeout(MOMENT).map_err(trouble)?;
+    let done = checkpoint(db, "RESTART");
+    db.0.busy_timeout(PATIENCE).map_err(trouble)?;
+    done.map(|_| ())
 }
 
 /// Copies until little is left.

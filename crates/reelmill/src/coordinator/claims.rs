@@ -290,11 +290,9 @@ impl Coordinator {
         {
             return Ok(None);
         }
-        if !self.pinned_for(ask, candidate, &job).await? {
-            return Ok(None);
-        }
+        let build = to_be_bound(ask, candidate, &job);
         let (task, lease) = (candidate.task, picked.lease);
-        self.lease(ask, (task, lease), &job, TaskEvent::Claim, &picked.rest).await
+        self.lease(ask, (task, lease), &job, (TaskEvent::Claim, build), &picked.rest).await
     }
 
     /// Lets a second worker try a task that takes long where it is.
@@ -311,7 +309,7 @@ impl Coordinator {
             return Ok(None);
         }
         let lease = ask.request.unwrap_or_else(|| LeaseId(clock::fresh()));
-        let granted = self.lease(ask, (task, lease), &job, TaskEvent::Rival, rest).await?;
+        let granted = self.lease(ask, (task, lease), &job, (TaskEvent::Rival, None), rest).await?;
         if granted.is_some() {
             tracing::info!(%task, worker = %ask.facts.id, "a second worker tries it too");
         }
@@ -324,18 +322,24 @@ impl Coordinator {
         Ok(tasks.iter().any(|task| task.lease.is_some()))
     }
 
+    /// Lets `event` happen with a lease; binds the job to a build first, if one is
+    /// named.
     async fn lease(
         &self,
         ask: &Ask,
         (task, id): (TaskId, LeaseId),
         job: &Job,
-        event: impl Fn(Lease) -> TaskEvent,
+        (event, build): (impl Fn(Lease) -> TaskEvent, Option<&str>),
         ready: &[Candidate],
     ) -> Result<Option<Assignment>, Failure> {
         let now = clock::now();
         let rules = self.rules(job.request.retry);
         let lease = Lease::grant(id, ask.facts.id, ask.session, rules.terms, now);
-        let applied = match self.store.task_apply(task, event(lease), rules, now).await {
+        let applied = match build {
+            Some(build) => self.store.task_claim(task, event(lease), build, rules, now).await,
+            None => self.store.task_apply(task, event(lease), rules, now).await,
+        };
+        let applied = match applied {
             Ok(applied) => applied,
             Err(ApplyError::Refused(_) | ApplyError::NoSuchTask) => {
                 self.claims.settled(task);
@@ -352,22 +356,12 @@ impl Coordinator {
         self.claims.settled(task);
         self.assignment(&applied, proof, ready).await.map(Some)
     }
+}
 
-    /// Whether the job's chunks may come from this worker's encoder build.
-    async fn pinned_for(
-        &self,
-        ask: &Ask,
-        candidate: &Candidate,
-        job: &Job,
-    ) -> Result<bool, Failure> {
-        let Some(build) = candidate.needs.and_then(|encoder| ask.facts.fingerprint(encoder)) else {
-            return Ok(true);
-        };
-        if job.generation == candidate.task.generation && job.encoder_pin.as_deref() == Some(build)
-        {
-            return Ok(true);
-        }
-        let pin = self.store.job_pin(job.id, candidate.task.generation, build).await;
-        Ok(pin?.as_deref() == Some(build))
-    }
+/// The worker's encoder build, when the job would have to be bound to it first.
+fn to_be_bound<'a>(ask: &'a Ask, candidate: &Candidate, job: &Job) -> Option<&'a str> {
+    let build = candidate.needs.and_then(|encoder| ask.facts.fingerprint(encoder))?;
+    let bound =
+        job.generation == candidate.task.generation && job.encoder_pin.as_deref() == Some(build);
+    (!bound).then_some(build)
 }

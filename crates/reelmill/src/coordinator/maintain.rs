@@ -209,12 +209,13 @@ impl Coordinator {
     }
 
     async fn drop_blobs(&self, job: &Job, which: impl Fn(BlobRole) -> bool) -> Result<(), Failure> {
-        for record in self.store.blobs_of(job.id).await? {
-            if which(record.role) {
-                self.drop_stored(record.blob.id).await?;
-            }
+        let records = self.store.blobs_of(job.id).await?.into_iter();
+        let records = records.filter(|record| which(record.role));
+        let ids: Vec<BlobId> = records.map(|record| record.blob.id).collect();
+        for id in &ids {
+            self.blobs.delete(*id).await?;
         }
-        Ok(())
+        Ok(self.store.blobs_delete(&ids).await?)
     }
 
     async fn drop_blob_if_unused(&self, blob: BlobId, job: &Job) -> Result<(), Failure> {

@@ -75,10 +75,12 @@ impl Coordinator {
             Report::Done { result: TaskResult::Missed { other } } => {
                 self.next_pass(&job, done, *other, rules, now).await?
             }
-            Report::Done { result } => {
-                let event = self.believed(&job, done, result).await?;
-                self.store.task_apply(done.task, event, rules, now).await
-            }
+            Report::Done { result } => match self.believed(&job, done, result).await? {
+                (event, None) => self.store.task_apply(done.task, event, rules, now).await,
+                (event, Some(bytes)) => {
+                    self.store.task_complete(done.task, event, &bytes, rules, now).await
+                }
+            },
             Report::Failed { failure } => {
                 let event = TaskEvent::Fail(done.proof, failure.clone());
                 self.store.task_apply(done.task, event, rules, now).await
@@ -108,26 +110,25 @@ impl Coordinator {
         }
     }
 
-    /// What a report of a result comes to: it counts, unless it cannot be true.
-    /// Notes to whom its bytes belong before it counts, so that no crash in
-    /// between leaves bytes that nobody knows.
+    /// What a report of a result comes to: it counts, unless it cannot be true. With
+    /// the row of its bytes, which must be there when it counts: no crash may leave
+    /// bytes that nobody knows.
     async fn believed(
         &self,
         job: &Job,
         done: &Done,
         result: &TaskResult,
-    ) -> Result<TaskEvent, Failure> {
+    ) -> Result<(TaskEvent, Option<BlobRecord>), Failure> {
         let complete = TaskEvent::Complete(done.proof, result.clone());
         let task = self.store.task_get(done.task).await?;
         let Some(task) = task.filter(|task| task.is_held_by(done.proof)) else {
-            return Ok(complete);
+            return Ok((complete, None));
         };
         if let Some(failure) = self.doubt(job, done, task.kind, result).await? {
             tracing::warn!(task = %done.task, worker = %done.worker, %failure, "not believed");
-            return Ok(TaskEvent::Fail(done.proof, failure));
+            return Ok((TaskEvent::Fail(done.proof, failure), None));
         }
-        self.keep_blob(job, result).await?;
-        Ok(complete)
+        Ok((complete, row_of(job, result)))
     }
 
     /// What is to be learnt from a report that was taken.
@@ -142,17 +143,6 @@ impl Coordinator {
         if let Err(failure) = self.learn(done.worker, task.needs, measured).await {
             tracing::warn!(%failure, "cannot note a worker's speed");
         }
-    }
-
-    async fn keep_blob(&self, job: &Job, result: &TaskResult) -> Result<(), Failure> {
-        let Some(blob) = bytes_of(result) else { return Ok(()) };
-        let role = match result {
-            TaskResult::Finished(_) => BlobRole::Output,
-            _ => BlobRole::Part,
-        };
-        let record =
-            BlobRecord { blob: blob.clone(), created: clock::now(), job: Some(job.id), role };
-        Ok(self.store.blob_put(&record).await?)
     }
 
     /// What a change of a task sets off beyond the store.
@@ -191,4 +181,14 @@ impl Coordinator {
         self.bell.notify_waiters();
         Ok(())
     }
+}
+
+/// The row of the bytes that a result of `job` names, if it names any.
+fn row_of(job: &Job, result: &TaskResult) -> Option<BlobRecord> {
+    let blob = bytes_of(result)?.clone();
+    let role = match result {
+        TaskResult::Finished(_) => BlobRole::Output,
+        _ => BlobRole::Part,
+    };
+    Some(BlobRecord { blob, created: clock::now(), job: Some(job.id), role })
 }
