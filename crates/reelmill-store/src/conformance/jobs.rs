@@ -279,7 +279,7 @@ pub(super) async fn a_result_counts_together_with_the_row_of_its_bytes(store: &d
     let event = TaskEvent::Complete(proof, TaskResult::Encoded(encoded));
     let done = store.task_complete(task_id(1, 1), event, &row, RULES, at(12)).await.unwrap();
     assert_eq!(done.task.state, TaskState::Done);
-    assert_eq!(store.blobs_of(job_id(1)).await.unwrap(), [row.clone()]);
+    assert_eq!(store.blobs_of(job_id(1)).await.unwrap(), std::slice::from_ref(&row));
     store.blobs_delete(&[row.id(), blob(77).id]).await.unwrap();
     assert_eq!(store.blobs_of(job_id(1)).await.unwrap(), []);
 }

@@ -86,7 +86,7 @@ pub(crate) async fn run(args: &ConvertArgs, common: &Common) -> Result<Exit, End
         work.files.push(Item::found(folder.clone()));
         work.tell(work.files.len() - 1, line(&folder, Fate::Failed(failure)));
     }
-    work.all().await?;
+    Box::pin(work.all()).await?;
     Ok(work.summary())
 }
 
