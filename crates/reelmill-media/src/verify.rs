@@ -20,6 +20,8 @@ use promised::Promised;
 use reelmill_core::check::{self, Check, Verdict};
 use reelmill_core::error::Failure;
 use reelmill_core::media::MediaInfo;
+use samples::Sample;
+use seams::Seams;
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
@@ -74,36 +76,61 @@ pub async fn verify(
     out: &Path,
     cancel: &CancellationToken,
 ) -> Result<Verdict, Failure> {
-    let codec = assembly.encode.encoder.codec();
     let Expected { source, packets, parts } = expected;
     let promised = Promised::new(assembly, &source);
     let samples = samples::choose(&promised, &parts);
-    // Nothing here waits for another, and most of each is the start of a process.
-    let (pictures, seams, media, output, have) = tokio::try_join!(
+    // Nothing waits for another that need not: most of each is the start of a process.
+    let (pictures, proof) = tokio::try_join!(
         Box::pin(pictures::of_source(tools, &promised, &samples, cancel)),
-        seams::copy(tools, &promised, (&parts, &samples), out, cancel),
-        probe(tools, out, cancel),
-        list(tools, source_input(out), "", cancel),
-        hashes::packet_hashes(tools, source_input(out), codec, cancel),
+        Box::pin(measure(tools, (assembly, &source), (&parts, &samples), out, cancel)),
     )?;
-    let measured = Measured { promised, output, media };
+    let Proof { measured, packets: have, seams, sound, dynamic } = proof;
     let mut checks = vec![
         measured.frame_times(),
         check::parameter_sets(digests.iter().map(String::as_str)),
         check::packets(&split(&packets, &measured.promised.counts), &have),
+        seams.check(),
+        pictures::compare(tools, &measured.promised, &seams, pictures, cancel).await?,
     ];
-    let (seams, sound, dynamic) = tokio::try_join!(
-        seams::decode(tools, &measured, seams, samples, cancel),
-        sound::checks(tools, &measured, cancel),
-        Box::pin(dynamic::checks(tools, &measured, out, cancel)),
-    )?;
-    checks.push(seams.check());
-    checks.push(pictures::compare(tools, &measured.promised, &seams, pictures, cancel).await?);
     checks.extend(sound);
     checks.extend(streams::checks(&measured));
     checks.extend(dynamic);
     checks.push(measured.duration());
     Ok(Verdict { checks })
+}
+
+/// What was found in the output.
+struct Proof<'a> {
+    measured: Measured<'a>,
+    /// Fingerprints of its packets.
+    packets: Vec<String>,
+    seams: Seams,
+    sound: Vec<Check>,
+    dynamic: Vec<Check>,
+}
+
+async fn measure<'a>(
+    tools: &Tools,
+    (assembly, source): (Assembly<'a>, &'a Listing),
+    (parts, samples): (&Listed, &[Sample]),
+    out: &Path,
+    cancel: &CancellationToken,
+) -> Result<Proof<'a>, Failure> {
+    let codec = assembly.encode.encoder.codec();
+    let promised = Promised::new(assembly, source);
+    let (copied, media, output, packets) = tokio::try_join!(
+        seams::copy(tools, &promised, (parts, samples), out, cancel),
+        probe(tools, out, cancel),
+        list(tools, source_input(out), "", cancel),
+        hashes::packet_hashes(tools, source_input(out), codec, cancel),
+    )?;
+    let measured = Measured { promised, output, media };
+    let (seams, sound, dynamic) = tokio::try_join!(
+        seams::decode(tools, &measured, copied, samples.to_vec(), cancel),
+        sound::checks(tools, &measured, cancel),
+        Box::pin(dynamic::checks(tools, &measured, out, cancel)),
+    )?;
+    Ok(Proof { measured, packets, seams, sound, dynamic })
 }
 
 /// The packets of all parts, by part; what is left over goes to the last.

@@ -86,7 +86,32 @@ pub(super) fn describe(line: &Line, root: &Path) -> String {
             )
         }
         ("planned", Some(output)) => format!("would convert {name} → {output}"),
-        ("failed", _) => format!("{} {name}: {reason}", out::paint("failed", "1;31")),
+        ("failed", _) => {
+            let reason = without(reason, &line.file);
+            format!("{} {name}: {reason}", out::paint("failed", "1;31"))
+        }
         _ => format!("skipped {name}: {reason}"),
+    }
+}
+
+/// A reason without the `file` that it begins with, which has been named already.
+fn without<'r>(reason: &'r str, file: &str) -> &'r str {
+    let Some(rest) = reason.strip_prefix(file) else { return reason };
+    rest.strip_prefix(": ").or_else(|| rest.strip_prefix(' ')).unwrap_or(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_its_file_once() {
+        assert_eq!(
+            without("/films/a.mkv: the output was refused", "/films/a.mkv"),
+            "the output was refused"
+        );
+        assert_eq!(without("/films/a.mkv is empty", "/films/a.mkv"), "is empty");
+        assert_eq!(without("no room in /tmp", "/films/a.mkv"), "no room in /tmp");
+        assert_eq!(without(": odd", "/films/a.mkv"), ": odd");
     }
 }
