@@ -1,6 +1,7 @@
 //! The seam between the coordinator and whatever keeps its bytes.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::id::BlobId;
 use reelmill_core::task::BlobRef;
@@ -181,7 +182,7 @@ pub trait BlobUpload: Send {
     fn offset(&self) -> u64;
 
     /// Appends bytes.
-    async fn append(&mut self, bytes: &[u8]) -> Result<(), BlobError>;
+    async fn append(&mut self, bytes: Bytes) -> Result<(), BlobError>;
 
     /// Makes what was appended durable; yields the offset that may be
     /// acknowledged.

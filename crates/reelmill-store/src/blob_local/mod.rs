@@ -4,6 +4,8 @@
 //! `temp/` what is being written, `scratch/` what others put there for a
 //! while. All on one file system, so that a blob appears by a rename.
 
+mod flushing;
+mod hashing;
 mod upload;
 mod write;
 

@@ -2,6 +2,7 @@
 
 use super::LocalBlobs;
 use crate::blob::{BlobError, BlobStore};
+use bytes::Bytes;
 use reelmill_core::error::FailureClass;
 use reelmill_core::id::BlobId;
 use sha2::{Digest, Sha512};
@@ -117,7 +118,7 @@ async fn what_a_crash_left_behind_is_cleaned_but_uploads_are_kept() {
     std::fs::create_dir(blobs.scratch_dir().join("attempt")).unwrap();
     std::fs::write(blobs.scratch_dir().join("attempt/part.mkv"), "x").unwrap();
     let mut upload = blobs.upload(id(3)).await.unwrap();
-    upload.append(b"upl").await.unwrap();
+    upload.append(Bytes::from_static(b"upl")).await.unwrap();
     drop(upload);
     let blobs = open(root.path()).await;
     assert_eq!(blobs.clean_partials().await.unwrap(), 2);
@@ -132,12 +133,12 @@ async fn an_upload_goes_on_after_a_restart() {
     let root = tempfile::tempdir().unwrap();
     let blobs = open(root.path()).await;
     let mut upload = blobs.upload(id(1)).await.unwrap();
-    upload.append(b"first ").await.unwrap();
+    upload.append(Bytes::from_static(b"first ")).await.unwrap();
     assert_eq!(upload.sync().await.unwrap(), 6);
     drop(upload);
     let mut upload = blobs.upload(id(1)).await.unwrap();
     assert_eq!(upload.offset(), 6);
-    upload.append(b"second ").await.unwrap();
+    upload.append(Bytes::from_static(b"second ")).await.unwrap();
     std::mem::forget(upload);
 
     let blobs = open(root.path()).await;
@@ -145,7 +146,7 @@ async fn an_upload_goes_on_after_a_restart() {
     assert_eq!(waiting.iter().map(|one| (one.id, one.bytes)).collect::<Vec<_>>(), [(id(1), 13)]);
     let mut upload = blobs.upload(id(1)).await.unwrap();
     assert_eq!(upload.offset(), 13);
-    upload.append(b"third").await.unwrap();
+    upload.append(Bytes::from_static(b"third")).await.unwrap();
     let whole = b"first second third";
     let blob = upload.finish(Some(&digest(whole).to_uppercase())).await.unwrap();
     assert_eq!((blob.bytes, blob.sha512), (18, digest(whole)));
@@ -159,7 +160,7 @@ async fn an_upload_that_is_not_what_was_announced_is_thrown_away() {
     let root = tempfile::tempdir().unwrap();
     let blobs = open(root.path()).await;
     let mut upload = blobs.upload(id(1)).await.unwrap();
-    upload.append(b"damaged").await.unwrap();
+    upload.append(Bytes::from_static(b"damaged")).await.unwrap();
     let error = upload.finish(Some(&digest(b"intact"))).await.unwrap_err();
     let (expected, found) = (digest(b"intact"), digest(b"damaged"));
     assert_eq!(error, BlobError::Digest { id: id(1), expected, found });
@@ -172,12 +173,15 @@ async fn the_later_connection_has_the_upload() {
     let root = tempfile::tempdir().unwrap();
     let blobs = open(root.path()).await;
     let mut old = blobs.upload(id(1)).await.unwrap();
-    old.append(b"ab").await.unwrap();
+    old.append(Bytes::from_static(b"ab")).await.unwrap();
     let mut new = blobs.upload(id(1)).await.unwrap();
     assert_eq!(new.offset(), 2);
-    assert_eq!(old.append(b"xx").await.unwrap_err(), BlobError::Superseded(id(1)));
+    assert_eq!(
+        old.append(Bytes::from_static(b"xx")).await.unwrap_err(),
+        BlobError::Superseded(id(1))
+    );
     assert_eq!(old.sync().await.unwrap_err(), BlobError::Superseded(id(1)));
-    new.append(b"cd").await.unwrap();
+    new.append(Bytes::from_static(b"cd")).await.unwrap();
     assert_eq!(old.finish(None).await.unwrap_err(), BlobError::Superseded(id(1)));
     let blob = new.finish(None).await.unwrap();
     assert_eq!(blob.sha512, digest(b"abcd"));
@@ -188,10 +192,13 @@ async fn an_upload_that_is_discarded_is_gone_for_its_sender_too() {
     let root = tempfile::tempdir().unwrap();
     let blobs = open(root.path()).await;
     let mut upload = blobs.upload(id(1)).await.unwrap();
-    upload.append(b"ab").await.unwrap();
+    upload.append(Bytes::from_static(b"ab")).await.unwrap();
     assert!(blobs.upload_discard(id(1)).await.unwrap());
     assert!(!blobs.upload_discard(id(1)).await.unwrap());
-    assert_eq!(upload.append(b"c").await.unwrap_err(), BlobError::Superseded(id(1)));
+    assert_eq!(
+        upload.append(Bytes::from_static(b"c")).await.unwrap_err(),
+        BlobError::Superseded(id(1))
+    );
     assert_eq!(blobs.upload_len(id(1)).await.unwrap(), None);
 }
 
@@ -200,13 +207,13 @@ async fn more_uploads_than_are_remembered_still_get_their_digest_right() {
     let root = tempfile::tempdir().unwrap();
     let blobs = open(root.path()).await;
     let mut first = blobs.upload(id(1)).await.unwrap();
-    first.append(b"early ").await.unwrap();
+    first.append(Bytes::from_static(b"early ")).await.unwrap();
     drop(first);
     for number in 2..1100 {
         blobs.upload(id(number)).await.unwrap();
     }
     let mut upload = blobs.upload(id(1)).await.unwrap();
-    upload.append(b"late").await.unwrap();
+    upload.append(Bytes::from_static(b"late")).await.unwrap();
     assert_eq!(upload.finish(None).await.unwrap().sha512, digest(b"early late"));
 }
 
@@ -216,7 +223,7 @@ async fn an_append_that_nobody_waits_for_is_whole_or_absent() {
     let blobs = open(root.path()).await;
     for polls in 0..20 {
         let mut upload = blobs.upload(id(1)).await.unwrap();
-        let mut append = Box::pin(upload.append(b"0123456789"));
+        let mut append = Box::pin(upload.append(Bytes::from_static(b"0123456789")));
         for _ in 0..polls {
             let step = std::future::poll_fn(|context| {
                 std::task::Poll::Ready(append.as_mut().poll(context).is_ready())

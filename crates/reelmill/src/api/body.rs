@@ -113,6 +113,10 @@ impl Pieces {
     /// When the body breaks off or pauses for too long.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
         let begun = Instant::now();
+        if self.end.is_none() && self.held.capacity() < PIECE {
+            // Or it would be copied each time that it grows.
+            self.held.reserve(PIECE + PIECE / 4);
+        }
         while self.end.is_none() && self.held.len() < PIECE {
             if begun.elapsed() > PIECE_TIME {
                 self.end = Some(Err(too_slow()));

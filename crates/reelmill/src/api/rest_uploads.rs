@@ -35,9 +35,6 @@ const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
 /// What else than tus's own type the bytes of an upload may be called.
 const BYTES: &str = "application/octet-stream";
 
-/// Bytes that a crash of the server may cost a sender who sends all at once.
-const SYNC_EVERY: usize = 64 << 20;
-
 /// The routes.
 pub(crate) fn routes(auth: &Auth) -> Paths {
     let op = |method, path, id, summary| Operation::new(Whom::Clients, method, path, id, summary);
@@ -198,29 +195,23 @@ async fn receive(
 ) -> Result<UploadState, ApiError> {
     let mut turn = coordinator.upload_turn(id, offset).await?;
     let mut pieces = Pieces::of(body);
-    let mut unsynced = 0;
     loop {
         let piece = match pieces.next().await {
             Ok(Some(piece)) => piece,
-            Ok(None) => return Ok(turn.close().await?),
+            Ok(None) => return Ok(turn.sync().await?),
             Err(error) => {
-                turn.close().await?;
+                turn.sync().await?;
                 return Err(error);
             }
         };
-        if let Err(error) = turn.append(&piece).await {
+        let length = piece.len() as u64;
+        if let Err(error) = turn.append(piece).await {
             return Err(match error {
-                UploadError::Offset(_) => too_much(turn.close().await?),
+                UploadError::Offset(_) => too_much(turn.sync().await?),
                 other => other.into(),
             });
         }
-        unsynced += piece.len();
-        add(&metrics().bytes_in, piece.len() as u64);
-        if unsynced >= SYNC_EVERY {
-            let state = turn.close().await?;
-            turn = coordinator.upload_turn(id, state.offset).await?;
-            unsynced = 0;
-        }
+        add(&metrics().bytes_in, length);
     }
 }
 

@@ -27,7 +27,7 @@ const PIECE: usize = 512 << 10;
 /// Largest message taken.
 const MAX_MESSAGE: usize = (4 << 20) + (64 << 10);
 
-/// Bytes that a crash of the server may cost a sender.
+/// Bytes after which the sender is told what is safe.
 const SYNC_EVERY: u64 = 64 << 20;
 
 /// Longest pause between two messages.
@@ -116,28 +116,28 @@ async fn receive(
                 Ok(None) => break,
                 Err(status) => {
                     // What came is kept.
-                    turn.close().await.map_err(upload_status)?;
+                    turn.sync().await.map_err(upload_status)?;
                     return Err(status);
                 }
             };
             let Some(Part::Data(data)) = message.part else {
-                turn.close().await.map_err(upload_status)?;
+                turn.sync().await.map_err(upload_status)?;
                 return Err(Status::invalid_argument("after the first message come bytes"));
             };
-            if let Err(error) = turn.append(&data).await {
-                turn.close().await.map_err(upload_status)?;
+            let length = data.len() as u64;
+            if let Err(error) = turn.append(data.into()).await {
+                turn.sync().await.map_err(upload_status)?;
                 return Err(upload_status(error));
             }
-            add(&metrics().bytes_in, data.len() as u64);
-            unsynced += data.len() as u64;
+            add(&metrics().bytes_in, length);
+            unsynced += length;
             if unsynced >= SYNC_EVERY {
                 unsynced = 0;
-                state = turn.close().await.map_err(upload_status)?;
+                state = turn.sync().await.map_err(upload_status)?;
                 let _ = answer.send(Ok(told(state, String::new()))).await;
-                turn = coordinator.upload_turn(id, state.offset).await.map_err(upload_status)?;
             }
         }
-        state = turn.close().await.map_err(upload_status)?;
+        state = turn.sync().await.map_err(upload_status)?;
     }
     if state.offset < state.length {
         return Ok(told(state, String::new()));

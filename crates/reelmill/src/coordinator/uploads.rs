@@ -2,6 +2,7 @@
 
 use super::Coordinator;
 use crate::clock;
+use bytes::Bytes;
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::id::{BlobId, JobId};
 use reelmill_core::task::BlobRef;
@@ -57,7 +58,7 @@ impl UploadTurn {
     ///
     /// # Errors
     /// When there would be more than announced, or they cannot be written.
-    pub(crate) async fn append(&mut self, bytes: &[u8]) -> Result<(), UploadError> {
+    pub(crate) async fn append(&mut self, bytes: Bytes) -> Result<(), UploadError> {
         if self.upload.offset().saturating_add(bytes.len() as u64) > self.length {
             let (offset, length) = (self.upload.offset(), self.length);
             return Err(UploadError::Offset(UploadState { offset, length }));
@@ -66,7 +67,7 @@ impl UploadTurn {
     }
 
     /// Makes what came durable; the offset may be acknowledged then.
-    pub(crate) async fn close(mut self) -> Result<UploadState, UploadError> {
+    pub(crate) async fn sync(&mut self) -> Result<UploadState, UploadError> {
         let offset = self.upload.sync().await?;
         Ok(UploadState { offset, length: self.length })
     }

@@ -72,8 +72,8 @@ impl Farm {
         let new = NewUpload { length: bytes.len() as u64, ..NewUpload::default() };
         let id = self.coordinator.upload_begin(new).await.unwrap();
         let mut turn = self.coordinator.upload_turn(id, 0).await.unwrap();
-        turn.append(bytes).await.unwrap();
-        turn.close().await.unwrap();
+        turn.append(bytes.to_vec().into()).await.unwrap();
+        turn.sync().await.unwrap();
         self.coordinator.upload_finish(id, None).await.unwrap()
     }
 
