@@ -1,10 +1,13 @@
 //! By what tasks and jobs are found: the part that all engines share.
 
+use reelmill_core::encoder::VideoEncoder;
+use reelmill_core::id::{TaskId, WorkerId};
 use reelmill_core::job::{Job, Source};
 use reelmill_core::lease::LeaseTerms;
 use reelmill_core::schedule::{Candidate, SizeClass, rank};
-use reelmill_core::task::{Task, TaskState};
+use reelmill_core::task::{Task, TaskKind, TaskState};
 use reelmill_core::time::Timestamp;
+use serde::Deserialize;
 
 /// By what a store finds a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,11 +44,11 @@ fn class(task: &Task) -> String {
     }
 }
 
-/// `task` of `job` as something to claim, for workers with build `pin` if that
-/// is not empty.
-pub(crate) fn candidate(task: &Task, job: &Placed, pin: &str) -> Candidate {
+/// `task`, called `id`, of `job` as something to claim, for workers with build `pin` if
+/// that is not empty.
+pub(crate) fn candidate(id: TaskId, task: Brief, job: &Placed, pin: &str) -> Candidate {
     Candidate {
-        task: task.id,
+        task: id,
         kind: task.kind,
         priority: job.priority,
         queued: job.created,
@@ -55,8 +58,30 @@ pub(crate) fn candidate(task: &Task, job: &Placed, pin: &str) -> Candidate {
         size: SizeClass::of(job.bytes),
         needs: task.needs,
         pin: (!pin.is_empty()).then(|| pin.to_owned()),
-        failed_on: task.failed_on.clone(),
+        failed_on: task.failed_on,
         losses: task.losses,
+    }
+}
+
+/// What counts of a task where it waits: a part of what is stored of it, since many are
+/// read for each that is claimed.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Brief {
+    kind: TaskKind,
+    pub(crate) weight: u64,
+    #[serde(default)]
+    cost: u64,
+    #[serde(default)]
+    needs: Option<VideoEncoder>,
+    #[serde(default)]
+    failed_on: Vec<WorkerId>,
+    losses: u32,
+}
+
+impl From<&Task> for Brief {
+    fn from(task: &Task) -> Self {
+        let Task { kind, weight, cost, needs, losses, .. } = *task;
+        Self { kind, weight, cost, needs, failed_on: task.failed_on.clone(), losses }
     }
 }
 

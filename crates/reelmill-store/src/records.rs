@@ -76,6 +76,10 @@ pub struct Applied {
     /// What that did to the job. `GiveUp` with the job still running says: the
     /// task failed as `Recut`, plan the job again.
     pub step: Step,
+    /// Blobs that the job, completed by this, needs no more: their rows are gone with
+    /// it, and whoever asked for it deletes their bytes. Until then they are bytes that
+    /// no row knows.
+    pub dropped: Vec<BlobId>,
 }
 
 /// A worker's sign of life for one lease: the task, the proof, and how many

@@ -247,9 +247,14 @@ pub(crate) fn happen(
     Ok(change)
 }
 
-/// Whether a change by `event` can move the job on.
-pub(crate) fn rolls_up(event: &TaskEvent) -> bool {
-    !matches!(event, TaskEvent::Renew(..) | TaskEvent::Grace | TaskEvent::Alive(..))
+/// Whether a change by `event` can move `job` on. A claim does so only with the first
+/// task that is begun.
+pub(crate) fn rolls_up(event: &TaskEvent, job: &Job) -> bool {
+    match event {
+        TaskEvent::Renew(..) | TaskEvent::Grace | TaskEvent::Alive(..) => false,
+        TaskEvent::Claim(_) | TaskEvent::Rival(_) => job.state != JobState::Running,
+        _ => true,
+    }
 }
 
 /// How a job follows one of its tasks.

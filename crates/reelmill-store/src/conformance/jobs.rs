@@ -284,6 +284,32 @@ pub(super) async fn a_result_counts_together_with_the_row_of_its_bytes(store: &d
     assert_eq!(store.blobs_of(job_id(1)).await.unwrap(), []);
 }
 
+pub(super) async fn a_completed_job_lets_go_of_all_but_its_output(store: &dyn Store) {
+    for number in [1, 2] {
+        submit(store, number).await;
+        analyse(store, number, 1, at(10)).await;
+    }
+    let row = |number: u128, job: u128, role| {
+        let job = Some(job_id(job));
+        BlobRecord { blob: blob(number), created: at(10), job, role }
+    };
+    let (source, part) = (row(6, 1, BlobRole::Source), row(5, 1, BlobRole::Part));
+    let others = row(7, 2, BlobRole::Part);
+    for record in [&source, &part, &others] {
+        store.blob_put(record).await.unwrap();
+    }
+    for number in [1, 2] {
+        assert_eq!(work(store, task_id(1, number), 1, at(11)).await.dropped, []);
+    }
+    let proof = claim(store, task_id(1, 3), 1, at(12)).await;
+    let event = TaskEvent::Complete(proof, result(TaskKind::Finish));
+    let output = row(99, 1, BlobRole::Output);
+    let done = store.task_complete(task_id(1, 3), event, &output, RULES, at(13)).await.unwrap();
+    assert_eq!(done.dropped, [part.id(), source.id()]);
+    assert_eq!(store.blobs_of(job_id(1)).await.unwrap(), [output]);
+    assert_eq!(store.blobs_of(job_id(2)).await.unwrap(), [others]);
+}
+
 pub(super) async fn priority_moves_a_job_in_the_queue(store: &dyn Store) {
     submit(store, 1).await;
     submit(store, 2).await;

@@ -54,6 +54,7 @@ conformance! {
         the_first_build_counts,
         a_claim_binds_the_job_to_its_build,
         a_result_counts_together_with_the_row_of_its_bytes,
+        a_completed_job_lets_go_of_all_but_its_output,
         priority_moves_a_job_in_the_queue,
         deleting_takes_everything_but_the_blob_rows;
     rollup:

@@ -8,7 +8,7 @@ use crate::error::{ApplyError, StoreError};
 use crate::pass;
 use crate::place::{self, Place};
 use crate::records::{
-    Applied, BlobRecord, HistoryEntry, JobFilter, KeyRecord, Renewal, WorkerRecord,
+    Applied, BlobRecord, BlobRole, HistoryEntry, JobFilter, KeyRecord, Renewal, WorkerRecord,
 };
 use crate::rollup::{self, Note, Outcome};
 use reelmill_core::id::{BlobId, JobId, TaskId, WorkerId};
@@ -128,7 +128,7 @@ impl State {
     ) -> Result<Applied, ApplyError> {
         let task = self.tasks.get(&id).ok_or(ApplyError::NoSuchTask)?.task.clone();
         let mut job = self.jobs.get(&id.job).ok_or(ApplyError::NoSuchTask)?.clone();
-        let rolls_up = rollup::rolls_up(&event);
+        let rolls_up = rollup::rolls_up(&event, &job);
         let change = rollup::happen(&job, &task, event, planned.is_some(), rules, now)?;
         if let Some(told) = &change.told {
             self.note(job.id, rollup::told(&change.task, told), now);
@@ -147,12 +147,19 @@ impl State {
             Some((None, plan, tasks)) => {
                 self.plans.insert((job.id, id.generation + 1), plan.clone());
                 job = self.write(pass::another_pass(&job, id, plan, tasks, now), now);
-                return Ok(Applied { task: change.task, job, step: Step::Stay });
+                return Ok(Applied { task: change.task, job, step: Step::Stay, dropped: vec![] });
             }
             None => {}
         }
         let step = if rolls_up { self.follow(&mut job, &change, now) } else { Step::Stay };
-        Ok(Applied { task: change.task, job, step })
+        let dropped = if step == Step::Complete { self.let_go(job.id) } else { vec![] };
+        Ok(Applied { task: change.task, job, step, dropped })
+    }
+
+    /// Forgets the blobs that a completed job needs no more: all but its output.
+    fn let_go(&mut self, job: JobId) -> Vec<BlobId> {
+        let goes = |record: &BlobRecord| record.job == Some(job) && record.role != BlobRole::Output;
+        self.blobs.extract_if(.., |_, (record, _)| goes(record)).map(|(id, _)| id).collect()
     }
 
     fn follow(&mut self, job: &mut Job, change: &Change, now: Timestamp) -> Step {

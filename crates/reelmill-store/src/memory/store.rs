@@ -252,7 +252,7 @@ impl Store for MemoryStore {
         let ready = state.ready(now, limit).into_iter();
         let found = ready.filter_map(|row| {
             let job = state.jobs.get(&row.task.id.job)?;
-            Some(place::candidate(&row.task, &job.into(), &row.place.pin))
+            Some(place::candidate(row.task.id, (&row.task).into(), &job.into(), &row.place.pin))
         });
         Ok(found.collect())
     }

@@ -3,7 +3,7 @@
 use super::db::{Db, Row, column, query, text};
 use super::rows::{bytes, id, id_or_none, unword, whole, word};
 use crate::StoreError;
-use crate::records::BlobRecord;
+use crate::records::{BlobRecord, BlobRole};
 use reelmill_core::id::{BlobId, JobId};
 use reelmill_core::task::BlobRef;
 use reelmill_core::time::Timestamp;
@@ -43,6 +43,15 @@ pub(super) fn of(db: &Db, job: JobId) -> Result<Vec<BlobRecord>, StoreError> {
 pub(super) fn delete(db: &Db, blob: BlobId) -> Result<bool, StoreError> {
     let query = query("DELETE FROM blobs WHERE id = ?").bind(bytes(blob.0));
     Ok(query.execute(db)? > 0)
+}
+
+/// Forgets the blobs that a completed job needs no more: all but its output.
+pub(super) fn let_go(db: &Db, job: JobId) -> Result<Vec<BlobId>, StoreError> {
+    let query = query("DELETE FROM blobs WHERE job = ? AND role <> ? RETURNING id");
+    let query = query.bind(bytes(job.0)).bind(word(&BlobRole::Output)?);
+    let mut dropped = query.all(db, |row| id(row, 0).map(BlobId))?;
+    dropped.sort_unstable();
+    Ok(dropped)
 }
 
 pub(super) fn unreferenced(

@@ -238,10 +238,15 @@ pub(super) fn pin(
     }
     job.encoder_pin = Some(fingerprint.clone());
     put(db, &job)?;
-    // House work needs no build: it stays unbound.
-    let bind = query("UPDATE tasks SET pin = ? WHERE job = ? AND doc ->> 'needs' IS NOT NULL");
-    bind.bind(&fingerprint).bind(bytes(id.0)).execute(db)?;
+    pin_tasks(db, id, &fingerprint)?;
     Ok(Some(fingerprint))
+}
+
+/// Notes at the tasks of a job which build it is bound to. House work needs none: it
+/// stays unbound.
+pub(super) fn pin_tasks(db: &Db, id: JobId, fingerprint: &str) -> Result<(), StoreError> {
+    let bind = query("UPDATE tasks SET pin = ? WHERE job = ? AND doc ->> 'needs' IS NOT NULL");
+    bind.bind(fingerprint).bind(bytes(id.0)).execute(db).map(|_| ())
 }
 
 pub(super) fn delete(db: &Db, job: JobId, now: Timestamp) -> Result<bool, StoreError> {

@@ -3,7 +3,7 @@
 use super::db::{Db, Row, column, query, text};
 use super::rows::{bytes, doc, encode, task_id};
 use crate::StoreError;
-use crate::place::{self, Placed};
+use crate::place::{self, Brief, Placed};
 use reelmill_core::id::{TaskId, WorkerId};
 use reelmill_core::lease::LeaseTerms;
 use reelmill_core::schedule::Candidate;
@@ -12,8 +12,8 @@ use reelmill_core::time::Timestamp;
 use std::cmp::Reverse;
 
 /// The first tasks of one group that can be claimed.
-pub(super) const READY: &str =
-    "SELECT rank, due, rowid, pin, priority, created, doc, owner, bytes FROM tasks
+pub(super) const READY: &str = "SELECT rank, due, rowid, pin, priority, created, doc, owner, bytes,
+                    job, generation, number FROM tasks
              WHERE state = 'ready' AND class = ? AND pin = ? AND owner = ? AND due <= ?
              ORDER BY rank, weight DESC, due, rowid LIMIT ?";
 
@@ -95,7 +95,7 @@ type Order = (i64, Reverse<u64>, i64, i64);
 
 fn candidate(row: &Row<'_>) -> Result<(Order, Candidate), StoreError> {
     let number = |at: usize| column::<i64>(row, at);
-    let task: Task = doc(row, 6, "a task")?;
+    let task: Brief = doc(row, 6, "a task")?;
     let order = (number(0)?, Reverse(task.weight), number(1)?, number(2)?);
     let bytes: Option<i64> = column(row, 8)?;
     let job = Placed {
@@ -104,7 +104,7 @@ fn candidate(row: &Row<'_>) -> Result<(Order, Candidate), StoreError> {
         owner: column(row, 7)?,
         bytes: bytes.map(i64::unsigned_abs),
     };
-    Ok((order, place::candidate(&task, &job, text(row, 3)?)))
+    Ok((order, place::candidate(task_id(row, 9)?, task, &job, text(row, 3)?)))
 }
 
 pub(super) fn leased(db: &Db, limit: u32) -> Result<Vec<Task>, StoreError> {

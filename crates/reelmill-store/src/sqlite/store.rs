@@ -1,7 +1,7 @@
 //! The operations: writes go through the one writer, reads run beside it.
 
 use super::jobs::Load;
-use super::tasks::Planned;
+use super::tasks::{Beside, Planned};
 use super::{SqliteStore, blobs, jobs, listing, queue, tasks, workers};
 use crate::error::{ApplyError, StoreError};
 use crate::records::{
@@ -155,7 +155,8 @@ impl Store for SqliteStore {
     ) -> Result<Applied, ApplyError> {
         let event = TaskEvent::Complete(proof, TaskResult::Analysed);
         let planned = Some(Planned { media: Some(media.clone()), plan: plan.clone(), tasks });
-        self.writer.run(move |db| tasks::apply(db, analyse, event, rules, now, planned)).await
+        let beside = Beside { planned, ..Beside::default() };
+        self.writer.run(move |db| tasks::apply(db, analyse, event, rules, now, beside)).await
     }
 
     async fn pass_commit(
@@ -170,7 +171,8 @@ impl Store for SqliteStore {
     ) -> Result<Applied, ApplyError> {
         let event = TaskEvent::Complete(proof, TaskResult::Missed { other });
         let planned = Some(Planned { media: None, plan: plan.clone(), tasks });
-        self.writer.run(move |db| tasks::apply(db, finish, event, rules, now, planned)).await
+        let beside = Beside { planned, ..Beside::default() };
+        self.writer.run(move |db| tasks::apply(db, finish, event, rules, now, beside)).await
     }
 
     async fn job_replan(
@@ -223,7 +225,8 @@ impl Store for SqliteStore {
         rules: Rules,
         now: Timestamp,
     ) -> Result<Applied, ApplyError> {
-        self.writer.run(move |db| tasks::apply(db, id, event, rules, now, None)).await
+        let beside = Beside::default();
+        self.writer.run(move |db| tasks::apply(db, id, event, rules, now, beside)).await
     }
 
     async fn task_claim(
@@ -234,16 +237,8 @@ impl Store for SqliteStore {
         rules: Rules,
         now: Timestamp,
     ) -> Result<Applied, ApplyError> {
-        let build = build.to_owned();
-        self.writer
-            .run(move |db| {
-                let bound = jobs::pin(db, id.job, id.generation, build.clone())?;
-                if bound != Some(build) {
-                    return Err(Refused::Stale.into());
-                }
-                tasks::apply(db, id, event, rules, now, None)
-            })
-            .await
+        let beside = Beside { build: Some(build.to_owned()), ..Beside::default() };
+        self.writer.run(move |db| tasks::apply(db, id, event, rules, now, beside)).await
     }
 
     async fn task_complete(
@@ -258,7 +253,7 @@ impl Store for SqliteStore {
         self.writer
             .run(move |db| {
                 blobs::put(db, &bytes)?;
-                tasks::apply(db, id, event, rules, now, None)
+                tasks::apply(db, id, event, rules, now, Beside::default())
             })
             .await
     }

@@ -2,7 +2,7 @@
 
 use super::db::{Db, column, query, text};
 use super::rows::{bytes, doc, encode, task_id, unword, whole, word};
-use super::{jobs, queue};
+use super::{blobs, jobs, queue};
 use crate::error::{ApplyError, StoreError};
 use crate::pass;
 use crate::place::{self, Placed};
@@ -116,6 +116,15 @@ pub(super) struct Planned {
     pub(super) tasks: Vec<Task>,
 }
 
+/// What comes with an event, in the same transaction.
+#[derive(Default)]
+pub(super) struct Beside {
+    /// A plan.
+    pub(super) planned: Option<Planned>,
+    /// The build that the job must be bound to; it is bound to it if it is not bound.
+    pub(super) build: Option<String>,
+}
+
 /// Lets `event` happen to a task, and its job follow.
 pub(super) fn apply(
     db: &Db,
@@ -123,36 +132,54 @@ pub(super) fn apply(
     event: TaskEvent,
     rules: Rules,
     now: Timestamp,
-    planned: Option<Planned>,
+    beside: Beside,
 ) -> Result<Applied, ApplyError> {
-    let (task, mut job) = with_job(db, id)?.ok_or(ApplyError::NoSuchTask)?;
-    let rolls_up = rollup::rolls_up(&event);
+    let Beside { planned, build } = beside;
+    let (task, before) = with_job(db, id)?.ok_or(ApplyError::NoSuchTask)?;
+    let mut job = before.clone();
+    if let Some(build) = build {
+        job.encoder_pin = Some(bind(db, id, &job, build)?);
+    }
+    let rolls_up = rollup::rolls_up(&event, &job);
     let change = rollup::happen(&job, &task, event, planned.is_some(), rules, now)?;
     replace(db, &task, &change.task, rules.terms)?;
     if let Some(told) = &change.told {
         jobs::note(db, id.job, &rollup::told(&change.task, told), now)?;
     }
+    let mut fresh = Vec::new();
     match planned {
         Some(Planned { media: Some(media), plan, tasks }) => {
             jobs::plan_put(db, id, &plan)?;
-            put(db, &job, &tasks, rules.terms)?;
+            fresh = tasks;
             job = Job { media: Some(media), updated: now, ..job };
-            jobs::put(db, &job)?;
         }
         Some(Planned { media: None, plan, tasks }) => {
             let of = TaskId { generation: id.generation + 1, ..id };
             jobs::plan_put(db, of, &plan)?;
             let outcome = pass::another_pass(&job, id, &plan, tasks, now);
             let job = jobs::write(db, outcome, now)?;
-            return Ok(Applied { task: change.task, job, step: Step::Stay });
+            return Ok(Applied { task: change.task, job, step: Step::Stay, dropped: vec![] });
         }
         None => {}
     }
-    let mut step = Step::Stay;
-    if rolls_up {
-        (job, step) = follow(db, &job, &change, now)?;
+    let step = if rolls_up { follow(db, &mut job, &change, fresh, now)? } else { Step::Stay };
+    if job != before {
+        jobs::put(db, &job)?;
     }
-    Ok(Applied { task: change.task, job, step })
+    let dropped = if step == Step::Complete { blobs::let_go(db, id.job)? } else { vec![] };
+    Ok(Applied { task: change.task, job, step, dropped })
+}
+
+/// Binds the job to a build, if it is not bound; refuses when it is to another one.
+fn bind(db: &Db, id: TaskId, job: &Job, build: String) -> Result<String, ApplyError> {
+    if job.generation != id.generation || job.encoder_pin.as_ref().is_some_and(|pin| *pin != build)
+    {
+        return Err(Refused::Stale.into());
+    }
+    if job.encoder_pin.is_none() {
+        jobs::pin_tasks(db, job.id, &build)?;
+    }
+    Ok(build)
 }
 
 fn with_job(db: &Db, id: TaskId) -> Result<Option<(Task, Job)>, StoreError> {
@@ -185,20 +212,33 @@ fn replace(db: &Db, before: &Task, after: &Task, terms: LeaseTerms) -> Result<()
     if written == 1 { Ok(()) } else { Err(Refused::Stale.into()) }
 }
 
-/// Lets the job follow a change of a task, which has just been stored.
-fn follow(db: &Db, job: &Job, change: &Change, now: Timestamp) -> Result<(Job, Step), StoreError> {
-    let pairs = pairs(db, job)?;
+/// Lets the job follow a change of a task, which has just been stored, and stores its
+/// other tasks; `fresh` are new ones. The job itself is left to the caller.
+fn follow(
+    db: &Db,
+    job: &mut Job,
+    change: &Change,
+    fresh: Vec<Task>,
+    now: Timestamp,
+) -> Result<Step, StoreError> {
+    let mut pairs = pairs(db, job)?;
+    pairs.extend(fresh.iter().map(|task| (task.stage, task.state)));
     let follow = rollup::follow(job, change, &pairs, now);
-    let others =
-        if follow.concerns_others() { follow.others(&open(db, job)?, now) } else { Vec::new() };
+    let mut others = BTreeMap::new();
+    if follow.concerns_others() {
+        let mut open = open(db, job)?;
+        open.extend(fresh.iter().filter(|task| !task.state.is_final()).cloned());
+        others.extend(follow.others(&open, now).into_iter().map(|task| (task.id, task)));
+    }
+    let fresh = fresh.into_iter().map(|task| others.remove(&task.id).unwrap_or(task));
+    let mut changed: Vec<Task> = fresh.collect();
+    changed.extend(others.into_values());
+    put(db, &follow.job, &changed, LeaseTerms::default())?;
     if let Some(note) = &follow.note {
-        put(db, &follow.job, &others, LeaseTerms::default())?;
         jobs::note(db, job.id, note, now)?;
     }
-    if follow.job != *job {
-        jobs::put(db, &follow.job)?;
-    }
-    Ok((follow.job, follow.step))
+    *job = follow.job;
+    Ok(follow.step)
 }
 
 /// Each (stage, state) that tasks of the job's generation are in, once. Jumps

@@ -260,7 +260,7 @@ impl Coordinator {
         let Some(task) = held.iter().find(asked) else { return Ok(None) };
         let Some(job) = self.job(task.id.job).await? else { return Ok(None) };
         let Some(lease) = task.leases().find(|lease| lease.id == request) else { return Ok(None) };
-        let applied = Applied { task: task.clone(), job, step: Step::Stay };
+        let applied = Applied { task: task.clone(), job, step: Step::Stay, dropped: vec![] };
         let ready = self.store.tasks_ready(clock::now(), LOOK_AHEAD).await?;
         self.assignment(&applied, lease.proof(), &ready).await.map(Some)
     }

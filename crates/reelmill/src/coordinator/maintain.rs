@@ -5,10 +5,10 @@ use super::Coordinator;
 use crate::{clock, mutant};
 use reelmill_core::error::Failure;
 use reelmill_core::id::{BlobId, WorkerId};
-use reelmill_core::job::{Job, JobState, Source};
+use reelmill_core::job::{Job, JobState};
 use reelmill_core::task::TaskEvent;
 use reelmill_core::time::Timestamp;
-use reelmill_store::{BlobRole, JobFilter, WorkerState};
+use reelmill_store::{Applied, JobFilter, WorkerState};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -196,34 +196,24 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Throws away what a completed job no longer needs: its parts and source.
-    pub(super) async fn tidy_completed(&self, job: &Job) {
-        if let Err(failure) = self.drop_blobs(job, |role| role != BlobRole::Output).await {
-            tracing::warn!(job = %job.id, %failure, "cannot throw away its parts");
-        }
-        if let Source::Upload { blob, .. } = &job.source
-            && let Err(failure) = self.drop_blob_if_unused(*blob, job).await
-        {
-            tracing::warn!(job = %job.id, %failure, "cannot throw away its source");
+    /// Throws away the bytes that a completed job no longer needs, its parts and source;
+    /// their rows are gone. What is left of them goes at the next start.
+    pub(super) async fn drop_bytes(&self, completed: &Applied) {
+        for blob in &completed.dropped {
+            if let Err(error) = self.blobs.delete(*blob).await {
+                let job = completed.job.id;
+                tracing::warn!(%job, %blob, %error, "cannot throw away what it no longer needs");
+            }
         }
     }
 
-    async fn drop_blobs(&self, job: &Job, which: impl Fn(BlobRole) -> bool) -> Result<(), Failure> {
+    async fn drop_blobs(&self, job: &Job) -> Result<(), Failure> {
         let records = self.store.blobs_of(job.id).await?.into_iter();
-        let records = records.filter(|record| which(record.role));
         let ids: Vec<BlobId> = records.map(|record| record.blob.id).collect();
         for id in &ids {
             self.blobs.delete(*id).await?;
         }
         Ok(self.store.blobs_delete(&ids).await?)
-    }
-
-    async fn drop_blob_if_unused(&self, blob: BlobId, job: &Job) -> Result<(), Failure> {
-        let record = self.store.blob_get(blob).await?;
-        if record.is_some_and(|record| record.job == Some(job.id)) {
-            self.drop_stored(blob).await?;
-        }
-        Ok(())
     }
 
     pub(super) async fn drop_stored(&self, blob: BlobId) -> Result<(), Failure> {
@@ -281,7 +271,7 @@ impl Coordinator {
             filter.after = Some(last.id);
             for job in &page {
                 if job.ended.is_some_and(|ended| now.since(ended) > self.settings.retention) {
-                    self.drop_blobs(job, |_| true).await?;
+                    self.drop_blobs(job).await?;
                     self.store.job_delete(job.id, now).await?;
                 }
             }

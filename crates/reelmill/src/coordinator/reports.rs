@@ -148,7 +148,7 @@ impl Coordinator {
     /// What a change of a task sets off beyond the store.
     pub(super) async fn after(&self, applied: &Applied) -> Result<(), Failure> {
         match applied.step {
-            Step::Complete => self.tidy_completed(&applied.job).await,
+            Step::Complete => self.drop_bytes(applied).await,
             Step::GiveUp => self.replan_if_cut_failed(&applied.task).await?,
             Step::Stay | Step::Start | Step::Advance { .. } => {}
         }
