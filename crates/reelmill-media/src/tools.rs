@@ -1,5 +1,7 @@
 //! Where the tools lie and which versions they are.
 
+mod known;
+
 use crate::args::Args;
 use crate::process::ToolCommand;
 use crate::sandbox::{Cage, Wanted};
@@ -43,6 +45,9 @@ pub struct ToolPaths {
     pub ffmpeg: Option<PathBuf>,
     /// `ffprobe`.
     pub ffprobe: Option<PathBuf>,
+    /// The file that keeps what they said of themselves: who has said it in the same
+    /// cage, and lies there unchanged, is not asked again. Without it they are asked.
+    pub memory: Option<PathBuf>,
 }
 
 /// A version of FFmpeg; builds from between releases have the largest numbers,
@@ -111,9 +116,21 @@ impl Tools {
         let cage = Arc::new(cage);
         let ffmpeg = locate("ffmpeg", paths.ffmpeg.as_deref(), "REELMILL_FFMPEG")?;
         let ffprobe = locate("ffprobe", paths.ffprobe.as_deref(), "REELMILL_FFPROBE")?;
-        let (version, other) =
-            tokio::join!(ffmpeg_version(&ffmpeg, &cage), ffmpeg_version(&ffprobe, &cage));
-        let (version, other) = (version?, other?);
+        let memory = paths.memory.as_deref();
+        let before = |program| known::recall(memory?, program, cage.level());
+        let (version, other) = match (before(&ffmpeg), before(&ffprobe)) {
+            (Some(version), Some(other)) => (version, other),
+            _ => {
+                let (version, other) =
+                    tokio::join!(ffmpeg_version(&ffmpeg, &cage), ffmpeg_version(&ffprobe, &cage));
+                let (version, other) = (version?, other?);
+                if let Some(memory) = memory {
+                    let said = [(ffmpeg.as_path(), &version), (ffprobe.as_path(), &other)];
+                    known::remember(memory, cage.level(), &said);
+                }
+                (version, other)
+            }
+        };
         check_age(&ffmpeg, &version)?;
         check_age(&ffprobe, &other)?;
         Ok(Self { ffmpeg, ffprobe, version, cage, probed: Arc::default() })
@@ -336,7 +353,8 @@ mod tests {
     async fn finds_the_tools_of_this_machine() {
         let tools = Tools::find(&ToolPaths::default()).await.unwrap();
         assert!(tools.version.at_least(5, 1));
-        let again = ToolPaths { ffmpeg: Some(tools.ffmpeg.clone()), ffprobe: Some(tools.ffprobe) };
+        let (ffmpeg, ffprobe) = (Some(tools.ffmpeg.clone()), Some(tools.ffprobe));
+        let again = ToolPaths { ffmpeg, ffprobe, memory: None };
         assert_eq!(Tools::find(&again).await.unwrap().ffmpeg, tools.ffmpeg);
     }
 

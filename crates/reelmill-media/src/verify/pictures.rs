@@ -20,8 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) type Thumb = Vec<u8>;
 
 /// Pictures of the source that are decoded singly, at least (if needed) and at
-/// most: each costs a seek and up to two groups of pictures, which is 1 % of
-/// encoding a minute of 720p.
+/// most: each costs the start of a process and a part of a group of pictures.
 const SINGLE_LEAST: usize = 1;
 const SINGLE_MOST: usize = 40;
 
@@ -55,7 +54,8 @@ pub(super) async fn thumbs(
 }
 
 /// Pictures of the source for the `samples`, by part: all that are keyframes
-/// there, and of the others some, those that are reached soonest.
+/// there, and of the others some, those that follow a keyframe soonest. A decoder
+/// that has gone astray on its way to a chunk is not itself again yet just there.
 pub(super) async fn of_source(
     tools: &Tools,
     promised: &Promised<'_>,
@@ -69,14 +69,15 @@ pub(super) async fn of_source(
         some
     };
     let inner = samples.iter().filter(|sample| sample.source_packet.is_none()).copied();
-    let (quick, mut exact) = tokio::try_join!(
+    let (quick, mut wanted) = tokio::try_join!(
         key_pictures(tools, promised, samples, cancel),
         singles(tools, promised, nearest(inner.collect()), cancel),
     )?;
-    if quick.is_empty() && exact.is_empty() {
-        exact = singles(tools, promised, nearest(samples.to_vec()), cancel).await?;
+    wanted.quick.extend(quick);
+    if wanted.quick.is_empty() && wanted.exact.is_empty() {
+        wanted = singles(tools, promised, nearest(samples.to_vec()), cancel).await?;
     }
-    Ok(Wanted { quick, exact })
+    Ok(wanted)
 }
 
 async fn singles(
@@ -84,20 +85,25 @@ async fn singles(
     promised: &Promised<'_>,
     samples: Vec<Sample>,
     cancel: &CancellationToken,
-) -> Result<BTreeMap<usize, Thumb>, Failure> {
-    let mut pictures = BTreeMap::new();
+) -> Result<Wanted, Failure> {
+    let mut wanted = Wanted::default();
     for sample in samples {
-        if let Some(picture) = single(tools, promised, sample, cancel).await? {
-            pictures.insert(sample.part, picture);
+        if let Some(key) = promised.key_before(sample)
+            && let Some(picture) = single(tools, promised, sample, Some(key), cancel).await?
+        {
+            wanted.quick.insert(sample.part, picture);
+        } else if let Some(picture) = exact(tools, promised, sample, cancel).await? {
+            wanted.exact.insert(sample.part, picture);
         }
     }
-    Ok(pictures)
+    Ok(wanted)
 }
 
 /// Pictures of the source, by part.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Wanted {
-    /// Made by decoding a keyframe alone, which some streams do not allow.
+    /// Made by decoding from the keyframe just before it, or a keyframe alone,
+    /// which some streams do not allow.
     quick: BTreeMap<usize, Thumb>,
     /// Decoded as the encoder's input was.
     exact: BTreeMap<usize, Thumb>,
@@ -123,7 +129,7 @@ pub(super) async fn compare(
         }
     }
     for (sample, have) in spread(&doubtful, SINGLE_MOST).collect::<Vec<_>>() {
-        if let Some(want) = single(tools, promised, sample, cancel).await? {
+        if let Some(want) = exact(tools, promised, sample, cancel).await? {
             distances.push((sample.part, distance(&want, have)));
         }
     }
@@ -190,16 +196,25 @@ async fn key_pictures(
     }
 }
 
-/// The source's picture of a sample, decoded as its chunk's encoder did, but
-/// with all cores: nothing is encoded at the same time.
-async fn single(
+/// The source's picture of a sample, decoded as its chunk's encoder did.
+async fn exact(
     tools: &Tools,
     promised: &Promised<'_>,
     sample: Sample,
     cancel: &CancellationToken,
 ) -> Result<Option<Thumb>, Failure> {
-    let chunk = promised.assembly.plan.chunks().get(sample.part);
-    let preroll = chunk.and_then(|chunk| chunk.prerolls.first().copied());
+    single(tools, promised, sample, promised.preroll(sample), cancel).await
+}
+
+/// The source's picture of a sample, decoded from the keyframe `preroll` (ticks) with
+/// all cores: nothing is encoded at the same time.
+async fn single(
+    tools: &Tools,
+    promised: &Promised<'_>,
+    sample: Sample,
+    preroll: Option<i64>,
+    cancel: &CancellationToken,
+) -> Result<Option<Thumb>, Failure> {
     let video = promised.video_args();
     let encode = VideoEncode { threads: 0, ..video.encode.clone() };
     let video = VideoArgs { encode: &encode, ..video };
@@ -217,9 +232,21 @@ async fn single(
 impl Promised<'_> {
     /// Ticks of the source that are decoded to reach a sample.
     fn way_to(&self, sample: Sample) -> u64 {
-        let chunk = self.assembly.plan.chunks().get(sample.part);
-        let from = chunk.and_then(|chunk| chunk.prerolls.first().copied());
+        let from = self.key_before(sample).or_else(|| self.preroll(sample));
         sample.tick.abs_diff(from.or_else(|| self.planned.first().copied()).unwrap_or(0))
+    }
+
+    /// Where the encoder of a sample's chunk began to decode, ticks.
+    fn preroll(&self, sample: Sample) -> Option<i64> {
+        self.assembly.plan.chunks().get(sample.part)?.prerolls.first().copied()
+    }
+
+    /// The source's last keyframe up to a sample, ticks; none where that is the first,
+    /// or one cannot tell.
+    fn key_before(&self, sample: Sample) -> Option<i64> {
+        self.preroll(sample)?;
+        let before = self.keys.partition_point(|key| *key <= sample.tick);
+        self.keys.get(before.checked_sub(1)?).copied()
     }
 
     /// Whether the source's picture is turned or mirrored for showing.

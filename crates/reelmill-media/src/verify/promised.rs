@@ -12,6 +12,8 @@ pub(super) struct Promised<'a> {
     pub planned: Vec<i64>,
     /// Number of frames in each part.
     pub counts: Vec<usize>,
+    /// Times of the source's keyframes, in order, ticks.
+    pub keys: Vec<i64>,
     pub source: &'a Listing,
 }
 
@@ -19,7 +21,11 @@ impl<'a> Promised<'a> {
     pub(super) fn new(assembly: Assembly<'a>, source: &'a Listing) -> Self {
         let planned = assembly.frames();
         let counts = part_sizes(&assembly, planned.len());
-        Self { assembly, planned, counts, source }
+        let packets = source.streams.get(&assembly.plan.video.stream).map(|found| &found.packets);
+        let keys = packets.into_iter().flatten().filter(|packet| packet.key);
+        let mut keys: Vec<i64> = keys.filter_map(|packet| packet.pts).collect();
+        keys.sort_unstable();
+        Self { assembly, planned, counts, keys, source }
     }
 
     /// Number of the first packet of each part, in stored order.

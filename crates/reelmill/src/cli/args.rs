@@ -15,9 +15,7 @@ use crate::client::args::{
 };
 use clap::{Args, Parser, Subcommand};
 use reelmill_core::container::Container;
-use reelmill_core::error::Failure;
-use reelmill_media::sandbox::{Cage, Level, Wanted};
-use reelmill_media::tools::{ToolPaths, Tools};
+use reelmill_media::sandbox::{Level, Wanted};
 use std::path::PathBuf;
 
 /// Converts video on one machine or on many: cuts a film into chunks, encodes
@@ -127,12 +125,6 @@ impl SandboxArgs {
 }
 
 impl Common {
-    /// FFmpeg, in the sandbox that was asked for.
-    pub(crate) async fn tools(&self) -> Result<Tools, Failure> {
-        let cage = Cage::choose(self.sandbox.wanted()).await?;
-        Tools::find_in(cage, &ToolPaths::default()).await
-    }
-
     /// Takes the key from the variable that other programs of this kind read,
     /// where no other is given. An empty one is none.
     pub(crate) fn settle_key(&mut self, elsewhere: Option<String>) {

@@ -29,6 +29,7 @@ mod share_args;
 mod shell;
 mod signals;
 mod subtitles;
+mod tools;
 mod watch;
 mod work;
 

@@ -33,7 +33,7 @@ pub(crate) async fn run(args: ServeArgs, common: &Common) -> Result<Exit, Ending
     let terms = terms(&args, &config)?;
     let stop = Stop::on_signals(seconds(args.drain_seconds)?)
         .map_err(|e| Failure::io("listen for signals", &e))?;
-    let tools = common.tools().await?;
+    let tools = common.tried_tools().await?;
     tools.cage.log();
     if let Some(warning) = tools.known_bad() {
         tracing::warn!("{warning}");

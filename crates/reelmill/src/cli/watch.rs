@@ -46,7 +46,7 @@ pub(crate) async fn run(args: WatchArgs, common: &Common) -> Result<Exit, Ending
     let mut watch = Watch {
         args: &args,
         common,
-        tools: common.tools().await?,
+        tools: common.tried_tools().await?,
         store: scan::open_store().await?,
         hooks: hooks::configured().map_err(Ending::usage)?,
         limits,

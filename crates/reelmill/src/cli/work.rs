@@ -46,7 +46,7 @@ pub(crate) async fn run(args: WorkArgs, common: &Common) -> Result<Exit, Ending>
     let patience = Duration::try_from_secs_f64(args.drain_seconds)
         .map_err(|_| Ending::usage(Failure::permanent("--drain-seconds makes no sense")))?;
     let stop = Stop::on_signals(patience).map_err(|e| Failure::io("listen for signals", &e))?;
-    let tools = common.tools().await?;
+    let tools = common.tried_tools().await?;
     tools.cage.log();
     if let Some(warning) = tools.known_bad() {
         tracing::warn!("{warning}");

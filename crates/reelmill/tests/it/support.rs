@@ -51,9 +51,12 @@ impl Place {
         Ran::of(self.reelmill().args(args))
     }
 
-    /// Files below the scratch folder that are more than a worker's place.
+    /// Files below the scratch folder that are more than a worker's place and what
+    /// tools said of themselves.
     pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
-        self.files("scratch")
+        let mut found = self.files("scratch");
+        found.retain(|path| path.file_name().is_none_or(|name| name != "tools.json"));
+        found
     }
 
     /// Files anywhere below the folder `below` of the place.
