@@ -32,7 +32,7 @@ pub(crate) struct Listed {
     pub sample_rate: u32,
     /// When it ends by what its header says, ticks.
     pub declared_end: Option<i64>,
-    /// Digest of the codec's parameters.
+    /// Digest of the codec's parameters; whole only when listed by [`list_encoded`].
     pub digest: String,
     /// In stored order.
     pub packets: Vec<Packet>,
@@ -72,9 +72,34 @@ pub(crate) async fn list(
     select: &str,
     cancel: &CancellationToken,
 ) -> Result<Listing, Failure> {
+    read(tools, Args::new(), input, select, cancel).await
+}
+
+/// Lists the video of the input that the options `input` open, with the digest of
+/// its parameter sets. ffprobe then sums up all packets too, which for a long source
+/// would take minutes.
+///
+/// # Errors
+/// As [`list`].
+pub(crate) async fn list_encoded(
+    tools: &Tools,
+    input: Args,
+    cancel: &CancellationToken,
+) -> Result<Listing, Failure> {
+    let hash = Args::new().args(["-show_data_hash", "murmur3"]);
+    read(tools, hash, input, "v", cancel).await
+}
+
+async fn read(
+    tools: &Tools,
+    hash: Args,
+    input: Args,
+    select: &str,
+    cancel: &CancellationToken,
+) -> Result<Listing, Failure> {
     let mut args = Args::new()
-        .args(["-v", "error", "-show_data_hash", "sha256", "-of", "compact=p=1:nk=0"])
-        .args(["-show_entries", ENTRIES]);
+        .args(["-v", "error", "-of", "compact=p=1:nk=0", "-show_entries", ENTRIES])
+        .join(hash);
     if !select.is_empty() {
         args = args.args(["-select_streams", select]);
     }

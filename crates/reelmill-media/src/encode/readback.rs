@@ -1,7 +1,7 @@
 //! Reads an encoded file back: what it holds, not what the encoder said.
 
 use crate::args::own_input;
-use crate::listing::list;
+use crate::listing::list_encoded;
 use crate::tools::Tools;
 use reelmill_core::error::Failure;
 use reelmill_core::time::TimeBase;
@@ -49,7 +49,7 @@ pub(super) async fn read_back(
     path: &Path,
     cancel: &CancellationToken,
 ) -> Result<Option<Encoded>, Failure> {
-    let listing = match list(tools, own_input(path), "v", cancel).await {
+    let listing = match list_encoded(tools, own_input(path), cancel).await {
         Ok(listing) => listing,
         Err(failure) if failure.class == reelmill_core::error::FailureClass::Input => {
             return Ok(None);

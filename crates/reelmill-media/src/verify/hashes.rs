@@ -34,7 +34,7 @@ pub(super) async fn packet_hashes(
         .join(input)
         .words("-map 0:v:0 -c copy -copyinkf")
         .maybe("-bsf:v", normalise(codec))
-        .words("-f framehash -hash md5 pipe:1");
+        .words("-f framehash -hash murmur3 pipe:1");
     let mut hashes = Vec::new();
     let mut on_line = |line: &str| {
         if !line.starts_with('#')
