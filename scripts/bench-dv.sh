@@ -38,9 +38,11 @@ make_long() {
   mkvmerge --quiet -o "$2" "${args[@]}" >"$farm_folder/joined.log" || [ $? = 1 ] || die "mkvmerge failed"
 }
 
-# "wall cpu" in seconds of a command.
+# "wall cpu" in seconds of a command. What was written before is removed: one that
+# writes over it in place finds its memory ready, one that writes beside it does not.
 timed() {
   local times
+  rm -f "$farm_folder/plain.mkv" "$farm_folder/ours.mkv"
   times="$({ time "$@" >"$farm_folder/timed.log" 2>&1 || echo failed; } 2>&1)"
   if [[ $times == *failed* ]]; then cat "$farm_folder/timed.log" >&2; die "this failed: $*"; fi
   awk '{ print $1, $2 + $3 }' <<<"$times"
