@@ -39,6 +39,30 @@ pub(super) struct Keys {
     all: usize,
     /// What a keyframe costs, seconds of average film.
     key: f64,
+    /// What each keyframe of `source` is larger by than other frames, against the mean.
+    sizes: Vec<f64>,
+}
+
+/// How much cheaper and dearer than on average a keyframe is believed to be anywhere.
+const SIZES: (f64, f64) = (0.25, 4.0);
+
+/// The keyframes of the source: which frames they are, and by how much each is larger
+/// than the frames up to the next one, against the mean of all. What moves in front of a
+/// camera at rest makes one at the wrong moment several times as dear.
+fn sized(frames: &FrameIndex<'_>) -> (Vec<usize>, Vec<f64>) {
+    let (ticks, packets) = (frames.pts.ticks(), &frames.source.packets);
+    let ends = frames.keyframes.iter().skip(1).map(|key| key.packet).chain([packets.len()]);
+    let found = frames.keyframes.iter().zip(ends).filter_map(|(key, end)| {
+        let place = ticks.binary_search(&key.pts).ok()?;
+        let (first, others) = packets.get(key.packet..end)?.split_first()?;
+        let bytes: f64 = others.iter().map(|packet| f64::from(packet.size)).sum();
+        Some((place, (f64::from(first.size) - bytes / others.len().max(1) as f64).max(0.0)))
+    });
+    let (places, larger): (Vec<usize>, Vec<f64>) = found.unzip();
+    let mean = larger.iter().sum::<f64>() / larger.len().max(1) as f64;
+    let share = |larger: f64| if mean > 0.0 { larger / mean } else { 1.0 };
+    let sizes = larger.into_iter().map(|larger| share(larger).clamp(SIZES.0, SIZES.1)).collect();
+    (places, sizes)
 }
 
 /// What a keyframe costs, seconds of average film: in what hardly moves, most bits are
@@ -71,9 +95,11 @@ impl Keys {
         scenes.extend(scene::keyed(film.frames).unwrap_or_default());
         scenes.sort_unstable();
         scenes.dedup();
+        let (source, sizes) = sized(film.frames);
         Self {
             scenes,
-            source: film.frames.keyframes.iter().filter_map(|key| at(&key.pts)).collect(),
+            source,
+            sizes,
             interval: film.interval.max(1) as usize,
             by_scene: film.scene_keys,
             all: ticks.len(),
@@ -85,14 +111,24 @@ impl Keys {
     /// those that the film has in one piece; less than nothing where it saves some.
     pub(super) fn cost(&self, starts: &[usize]) -> f64 {
         let ends = starts.iter().skip(1).copied().chain([self.all]);
-        let cut: usize = starts.iter().zip(ends).map(|(&from, to)| self.forced(from, to)).sum();
-        (cut as f64 - self.forced(0, self.all) as f64) * self.key
+        let cut: f64 = starts.iter().zip(ends).map(|(&from, to)| self.forced(from, to)).sum();
+        (cut - self.forced(0, self.all)) * self.key
     }
 
-    /// Keyframes in a piece of the frames `from..to` where no scene begins.
-    fn forced(&self, from: usize, to: usize) -> usize {
-        let first = usize::from(from > 0 && !holds(&self.scenes, from));
-        first + self.counted(from, to).len()
+    /// Keyframes in a piece of the frames `from..to` where no scene begins, each counting
+    /// as much as it is dear there.
+    fn forced(&self, from: usize, to: usize) -> f64 {
+        let first = (from > 0 && !holds(&self.scenes, from)).then_some(from);
+        first.into_iter().chain(self.counted(from, to)).map(|at| self.dear(at)).sum()
+    }
+
+    /// What a keyframe at the frame `at` costs against the mean, by the source's nearest.
+    fn dear(&self, at: usize) -> f64 {
+        let after = self.source.partition_point(|key| *key < at);
+        let near = [after.checked_sub(1), Some(after)].into_iter().flatten();
+        let near = near.filter(|n| *n < self.source.len());
+        let nearest = near.min_by_key(|n| self.source[*n].abs_diff(at));
+        nearest.and_then(|n| self.sizes.get(n)).copied().unwrap_or(1.0)
     }
 
     /// Keyframes that an encoder puts by count into a piece of the frames `from..to`.
@@ -124,9 +160,9 @@ impl Keys {
             let key = match self.why(at, &counted) {
                 StartsAt::Scene => 0.0,
                 StartsAt::Interval => COUNTED,
-                StartsAt::Keyframe => KEY_SECONDS,
+                StartsAt::Keyframe => KEY_SECONDS * self.dear(at),
                 // The source's keyframes come first, however far.
-                StartsAt::Balance => KEY_SECONDS + FAR,
+                StartsAt::Balance => KEY_SECONDS * self.dear(at) + FAR,
             };
             let preroll = if holds(&self.source, at) { 0.0 } else { PREROLL };
             key + preroll + FAR * at.abs_diff(ideal) as f64 / far
@@ -169,7 +205,8 @@ mod tests {
 
     fn keys(scenes: &[usize], interval: usize, by_scene: bool) -> Keys {
         let source = (0..1000).step_by(100).collect();
-        Keys { scenes: scenes.to_vec(), source, interval, by_scene, all: 1000, key: 0.5 }
+        let sizes = vec![1.0; 10];
+        Keys { scenes: scenes.to_vec(), source, sizes, interval, by_scene, all: 1000, key: 0.5 }
     }
 
     #[test]
@@ -207,6 +244,34 @@ mod tests {
         assert!((0.5..0.6).contains(&seconds(20_000)), "{}", seconds(20_000));
         assert!((1.3..1.4).contains(&seconds(100_000)), "{}", seconds(100_000));
         assert_eq!(seconds(1000), KEY_RANGE.0);
+    }
+
+    #[test]
+    fn keyframes_cost_more_where_those_of_the_source_are_large() {
+        let mut keys = keys(&[], 300, true);
+        keys.sizes = vec![1.0, 1.0, 1.0, 0.5, 1.0, 2.5, 1.0, 0.5, 1.0, 0.5];
+        // In one piece: 300, 600, 900, worth 0.5, 1 and 0.5.
+        assert_eq!(keys.cost(&[0, 600]), 0.0);
+        assert_eq!(keys.cost(&[0, 500]), (0.5 + 2.5 + 1.0 - 2.0) * 0.5, "300, 500, 800");
+        assert_eq!(keys.cost(&[0, 400]), (0.5 + 1.0 + 0.5 - 2.0) * 0.5, "300, 400, 700");
+        assert_eq!(keys.dear(549), 2.5);
+        assert_eq!(keys.dear(551), 1.0);
+        assert_eq!(keys.dear(999), 0.5);
+        assert_eq!(keys.best(300, (400, 600), 520), 400, "not the large one at 500");
+    }
+
+    #[test]
+    fn the_size_of_keyframes_is_told_against_their_mean() {
+        let mut index = crate::packets::tests::stream(300, 100);
+        // The other frames of 1000 bytes: larger by nothing, 99,000 and 1000.
+        let sizes = [1000, 100_000, 2000];
+        let keys = index.packets.iter_mut().filter(|packet| packet.keyframe);
+        keys.zip(sizes).for_each(|(packet, size)| packet.size = size);
+        let (places, shares) = sized(&index.frames("mov").unwrap());
+        assert_eq!(places, [0, 100, 200]);
+        assert_eq!(shares[0], SIZES.0);
+        assert!((2.96..2.98).contains(&shares[1]), "{shares:?}");
+        assert_eq!(shares[2], SIZES.0);
     }
 
     #[test]
