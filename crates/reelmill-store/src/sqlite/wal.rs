@@ -4,15 +4,10 @@
 //! copying takes long (its pages lie all over the file), so a thread of its own does
 //! it, while the writer goes on; only the last few pages, after which the log can
 //! begin anew, are left to the writer.
-//!
-//! SQLite flushes the database only when all of the log is copied, which is the writer's
-//! turn: he would stand still until the disk has taken what was copied before. So the
-//! thread flushes that, and leaves to him what comes in the last moment.
 
 use super::db::{Db, PATIENCE, column, query, trouble};
 use crate::StoreError;
 use std::cell::Cell;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,24 +48,18 @@ pub(super) struct Wal {
     nearly: Arc<AtomicBool>,
     /// Pages at which something is done next.
     next: i64,
-    /// The database itself. To be closed after all connections: with it go all locks
-    /// that this process has on it, whoever took them.
-    _file: Arc<File>,
 }
 
 impl Wal {
     /// Takes the log of the database at `path` over from SQLite.
     pub(super) fn keep(path: &Path) -> Result<Self, StoreError> {
         let db = Db::open(path, true)?;
-        let broken = |error: std::io::Error| StoreError::Io(format!("{}: {error}", path.display()));
-        let file = Arc::new(File::options().read(true).write(true).open(path).map_err(broken)?);
-        let flushed = Arc::clone(&file);
         let nearly = Arc::new(AtomicBool::new(false));
         let (copier, wanted) = sync_channel(1);
         let tell = nearly.clone();
         let work = move || {
             while wanted.recv().is_ok() {
-                match copy_most(&db, &flushed) {
+                match copy_most(&db) {
                     Ok(()) => tell.store(true, Ordering::Release),
                     Err(error) => tracing::warn!(%error, "cannot shorten the database's log"),
                 }
@@ -78,7 +67,7 @@ impl Wal {
         };
         let handle = std::thread::Builder::new().name("reelmill-wal".into()).spawn(work);
         let handle = handle.map_err(|error| StoreError::Io(format!("no thread: {error}")))?;
-        Ok(Self { copier: Some(copier), handle: Some(handle), nearly, next: LONG, _file: file })
+        Ok(Self { copier: Some(copier), handle: Some(handle), nearly, next: LONG })
     }
 
     /// Has SQLite tell the thread that writes with `db` how long the log is.
@@ -144,13 +133,10 @@ fn begin_anew(db: &Db) -> Result<(), StoreError> {
     done.map(|_| ())
 }
 
-/// Copies until little is left, and flushes what was copied to `file`.
-fn copy_most(db: &Db, file: &File) -> Result<(), StoreError> {
+/// Copies until little is left.
+fn copy_most(db: &Db) -> Result<(), StoreError> {
     for _ in 0..ROUNDS {
-        let left = copy(db)?;
-        let flushed = file.sync_data();
-        flushed.map_err(|error| StoreError::Io(format!("cannot flush the database: {error}")))?;
-        if left <= FEW {
+        if copy(db)? <= FEW {
             break;
         }
     }
