@@ -59,7 +59,7 @@ pub(crate) fn run() -> u8 {
         out::failure(&failure, common.json);
         return Exit::Usage as u8;
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match runtime(&cli.command) {
         Ok(runtime) => runtime,
         Err(error) => {
             out::error(&format!("cannot start: {error}"));
@@ -76,6 +76,18 @@ pub(crate) fn run() -> u8 {
     };
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     code
+}
+
+/// What a command runs on. One that only reads and writes files needs no threads to be started,
+/// and none to be waited for while something is wrong with this machine.
+fn runtime(command: &Command) -> std::io::Result<tokio::runtime::Runtime> {
+    use tokio::runtime::Builder;
+    match command {
+        Command::Replace(_) | Command::Undo(_) | Command::Locks(_) | Command::Presets(_) => {
+            Builder::new_current_thread().build()
+        }
+        _ => Builder::new_multi_thread().enable_all().build(),
+    }
 }
 
 async fn dispatch(cli: Cli) -> Result<u8, Ending> {

@@ -2,6 +2,7 @@
 //! system call after another, and so is the recovery. At no point is the
 //! original lost or anything half-written seen. Needs strace.
 
+use super::siege::{Effort, Report, lay};
 use super::support::{Place, Ran, long, not_run, tool};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,9 +20,6 @@ const CALLS: &str = "openat,read,write,pwrite64,lseek,fsync,rename,renameat2,lin
 pub(super) const KINDS_OF_STEPS: [&str; 9] =
     ["openat", "rename", "renameat2", "link", "linkat", "unlink", "fsync", "statx", "mkdir"];
 
-/// Points of each way that the short version tries.
-const FEW: usize = 9;
-
 /// One way of replacing a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Case {
@@ -34,6 +32,63 @@ pub(super) const CASES: [Case; 3] = [
     Case { args: &[], target: "film.mkv" },
     Case { args: &["--shared"], target: "film.mkv" },
     Case { args: &[], target: "film.mp4" },
+];
+
+/// A system call of a run, by its name and number.
+#[derive(Debug, Clone)]
+pub(super) struct Point {
+    pub(super) call: String,
+    number: usize,
+    /// Whether it may change what lies in the folder.
+    pub(super) changes: bool,
+}
+
+impl Point {
+    /// Makes strace do `harm` there.
+    pub(super) fn inject(&self, harm: &str) -> String {
+        format!("{}:{harm}:when={}", self.call, self.number)
+    }
+
+    /// Those in a log of strace, by the main thread, from the first that names the records.
+    pub(super) fn all(log: &str) -> Vec<Self> {
+        let main = log.split_whitespace().next().unwrap_or_default().to_owned();
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        let mut found = Vec::new();
+        let mut begun = false;
+        for line in log.lines() {
+            let mut words = line.splitn(2, char::is_whitespace);
+            let (thread, rest) = (words.next(), words.next().unwrap_or_default().trim_start());
+            let Some((call, args)) = rest.split_once('(') else { continue };
+            if thread != Some(&main) || call.contains(' ') {
+                continue;
+            }
+            let number = counts.entry(call.to_owned()).or_insert(0);
+            *number += 1;
+            begun |= rest.contains(".reelmill");
+            if begun {
+                let opens =
+                    call == "openat" && !args.contains("O_CREAT") && !args.contains("O_TRUNC");
+                let changes = !opens && !READING.contains(&call);
+                found.push(Self { call: call.to_owned(), number: *number, changes });
+            }
+        }
+        found
+    }
+}
+
+/// System calls that leave every file and folder as it is.
+const READING: [&str; 11] = [
+    "read",
+    "lseek",
+    "fsync",
+    "statx",
+    "fstat",
+    "newfstatat",
+    "getxattr",
+    "listxattr",
+    "getdents64",
+    "flock",
+    "statfs",
 ];
 
 pub(super) struct Fire {
@@ -51,7 +106,16 @@ impl Fire {
 
     /// The same, but the film is not there yet.
     pub(super) fn bare(case: Case, mutant: Option<&'static str>) -> Self {
-        let fire = Self { place: Place::new(), case, mutant };
+        Self::within(Place::new(), case, mutant)
+    }
+
+    /// The same in another place, without a film.
+    pub(super) fn again(&self, place: Place) -> Self {
+        Self::within(place, self.case, self.mutant)
+    }
+
+    pub(super) fn within(place: Place, case: Case, mutant: Option<&'static str>) -> Self {
+        let fire = Self { place, case, mutant };
         std::fs::create_dir(fire.films()).unwrap();
         std::fs::write(fire.new_file(), NEW).unwrap();
         fire
@@ -90,7 +154,7 @@ impl Fire {
         inject: Option<&str>,
         log: &Path,
     ) -> Ran {
-        Ran::of(&mut self.strace(args, inject, log))
+        Ran::in_time(&mut self.strace(args, inject, log))
     }
 
     /// The program under strace, to be started.
@@ -125,28 +189,38 @@ impl Fire {
     }
 
     /// The points of a run: each call of the main thread once it touches the
-    /// library, by its name and number.
-    pub(super) fn points(&self, args: &[std::ffi::OsString]) -> Vec<(String, usize)> {
+    /// library.
+    pub(super) fn points(&self, args: &[std::ffi::OsString]) -> Vec<Point> {
         let log = self.place.path("log");
         let ran = self.traced(args, None, &log).ok();
         assert!(!ran.err.contains("panicked"));
-        let text = String::from_utf8_lossy(&std::fs::read(&log).unwrap()).into_owned();
-        calls(&text)
+        Point::all(&self.log())
     }
 
-    /// What must hold at any moment.
+    /// What strace wrote last to the place's log.
+    pub(super) fn log(&self) -> String {
+        let log = std::fs::read(self.place.path("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// What must hold at any moment: nothing is lost, nothing half-written is seen, and where
+    /// files are exchanged the name never goes.
     pub(super) fn judge(&self, when: &str) -> Result<(), String> {
+        let gone = |path: PathBuf| !path.exists();
+        if self.case.args.is_empty() && gone(self.film()) && gone(self.target()) {
+            return Err(format!("{when}: the name is gone"));
+        }
+        self.intact(when)
+    }
+
+    /// The same, but for the name: a second try, after a crash, moves the file away before the
+    /// other gets its name.
+    pub(super) fn intact(&self, when: &str) -> Result<(), String> {
         let seen = |path: PathBuf| std::fs::read(path).ok();
         for path in [self.film(), self.target()] {
             match seen(path.clone()) {
                 Some(content) if content != OLD && content != NEW => {
                     return Err(format!("{when}: {} is half-written", path.display()));
-                }
-                None if self.case.args.is_empty()
-                    && seen(self.target()).is_none()
-                    && path == self.film() =>
-                {
-                    return Err(format!("{when}: the name is gone"));
                 }
                 _ => {}
             }
@@ -185,63 +259,6 @@ impl Fire {
     }
 }
 
-/// Calls in a log of strace, by the main thread, from the first that names the
-/// records.
-fn calls(log: &str) -> Vec<(String, usize)> {
-    let main = log.split_whitespace().next().unwrap_or_default().to_owned();
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    let mut found = Vec::new();
-    let mut begun = false;
-    for line in log.lines() {
-        let mut words = line.splitn(2, char::is_whitespace);
-        let (thread, rest) = (words.next(), words.next().unwrap_or_default().trim_start());
-        let Some((name, _)) = rest.split_once('(') else { continue };
-        if thread != Some(&main) || name.contains(' ') {
-            continue;
-        }
-        let count = counts.entry(name.to_owned()).or_insert(0);
-        *count += 1;
-        begun |= rest.contains(".reelmill");
-        if begun {
-            found.push((name.to_owned(), *count));
-        }
-    }
-    found
-}
-
-const KINDS: [&str; 3] = ["signal=SIGKILL", "error=EIO", "error=ENOSPC"];
-
-/// Injects `kind` at `point`, into the replacement and into the recovery.
-fn shoot(
-    case: Case,
-    point: &(String, usize),
-    kind: &str,
-    mutant: Option<&'static str>,
-) -> Result<(), String> {
-    let fire = Fire::new(case, mutant);
-    let log = fire.place.path("log");
-    let inject = format!("{}:{kind}:when={}", point.0, point.1);
-    let told = |step: &str, ran: &Ran| format!("{case:?} {inject} {step}: {}{}", ran.out, ran.err);
-    let ran = fire.traced(&fire.replace(), Some(&inject), &log);
-    if ran.err.contains("panicked") {
-        return Err(told("panics", &ran));
-    }
-    if ran.code != 0 && ran.code != -1 && !kind.starts_with("signal") && !ran.err.contains("error")
-    {
-        return Err(told("does not say why it failed", &ran));
-    }
-    fire.judge("after the run").map_err(|why| told(&why, &ran))?;
-    let hurt = fire.traced(&fire.clean(), Some(&inject), &log);
-    fire.judge("after the recovery that was hurt too").map_err(|why| told(&why, &hurt))?;
-    for _ in 0..2 {
-        let ran = fire.traced(&fire.clean(), None, &log);
-        if ran.code != 0 {
-            return Err(told("cannot recover", &ran));
-        }
-    }
-    fire.settled().map_err(|why| told(&why, &ran))
-}
-
 pub(super) fn strace(group: &str) -> bool {
     let mut command: Command = tool("strace");
     let works = command.args(["-f", "-qq", "-o", "/dev/null", "true"]).output();
@@ -252,17 +269,12 @@ pub(super) fn strace(group: &str) -> bool {
     works
 }
 
-/// All points of a case, or some of them; each with a kind of harm.
-fn volley(case: Case) -> Vec<((String, usize), &'static str)> {
-    let points = Fire::new(case, None).points(&Fire::new(case, None).replace());
-    assert!(points.len() > 60, "{case:?}: {} points", points.len());
-    if long() {
-        let each = |point: (String, usize)| KINDS.map(|kind| (point.clone(), kind));
-        return points.into_iter().flat_map(each).collect();
+/// Everything, or a little of it.
+fn effort() -> Effort {
+    match long() {
+        true => Effort { first: usize::MAX, later: usize::MAX, depth: 2, harm: "" },
+        false => Effort { first: 9, later: 1, depth: 2, harm: "" },
     }
-    let step = points.len().div_ceil(FEW);
-    let some = points.into_iter().enumerate().filter(|(n, _)| n % step == step / 2);
-    some.map(|(n, point)| (point, KINDS[n / step % 3])).collect()
 }
 
 #[test]
@@ -270,16 +282,18 @@ fn a_replacement_killed_or_failed_at_any_system_call_loses_nothing() {
     if !strace("replacing under fire") {
         return;
     }
-    let mut shots = 0;
-    let mut wrong = Vec::new();
+    let mut all = Vec::new();
     for case in CASES {
-        for (point, kind) in volley(case) {
-            shots += 1;
-            wrong.extend(shoot(case, &point, kind, None).err());
-        }
+        let Report { points, shots, same, states, depth, wrong } = lay(case, None, effort());
+        println!(
+            "{case:?}: {points} points, {shots} shots ({same} kills leave what a later one leaves), \
+             {states} states, {depth} hurt runs in a row, {} violations",
+            wrong.len()
+        );
+        assert!(states > 5, "{case:?}: hardly anything was hurt");
+        all.extend(wrong);
     }
-    println!("{shots} shots");
-    assert!(wrong.is_empty(), "{} of {shots} went wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(all.is_empty(), "{} went wrong:\n{}", all.len(), all.join("\n"));
 }
 
 #[test]
@@ -288,9 +302,12 @@ fn mutant_that_renames_over_the_source_is_caught() {
         return;
     }
     for case in &CASES[..2] {
-        let last = ("unlink".to_owned(), 1000);
-        let caught = shoot(*case, &last, KINDS[0], Some("replace-capture"));
-        assert!(caught.is_err_and(|why| why.contains("lost")), "{case:?}");
+        let first = if long() { usize::MAX } else { 3 };
+        let effort = Effort { first, later: 0, depth: 1, harm: "signal" };
+        let Report { shots, wrong, .. } = lay(*case, Some("replace-capture"), effort);
+        let lost = wrong.iter().filter(|why| why.contains("lost")).count();
+        println!("{case:?}: the mutant that renames over is caught {lost} times by {shots} kills");
+        assert!(lost > 0, "{case:?}: {wrong:?}");
     }
 }
 
@@ -300,7 +317,7 @@ fn flushed_in_order(case: Case, mutant: Option<&'static str>) -> bool {
     let fire = Fire::new(case, mutant);
     let log = fire.place.path("log");
     fire.traced(&fire.replace(), None, &log).ok();
-    let text = String::from_utf8_lossy(&std::fs::read(&log).unwrap()).into_owned();
+    let text = fire.log();
     let lines: Vec<&str> = text.lines().collect();
     let find = |from: usize, what: &dyn Fn(&str) -> bool| {
         lines[from..].iter().position(|line| what(line)).map(|at| at + from)

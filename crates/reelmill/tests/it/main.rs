@@ -38,6 +38,7 @@ mod scan;
 mod scenes;
 mod secure;
 mod shared;
+mod siege;
 mod size;
 mod sound;
 mod still;

@@ -3,7 +3,7 @@
 //! is flushed just before the cut, so that the file system's journal is written
 //! and the films' own blocks are not. Needs root, loop devices and strace.
 
-use super::fire::{CASES, Case, Fire, OLD, strace};
+use super::fire::{CASES, Case, Fire, OLD, Point, strace};
 use super::support::{long, not_run, tool};
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,7 @@ fn copy(from: &Path, to: &Path) {
 fn cut(
     image: &Path,
     case: Case,
-    point: &(String, usize),
+    point: &Point,
     mutant: Option<&'static str>,
 ) -> Result<(), String> {
     let fire = Fire::bare(case, mutant);
@@ -70,7 +70,7 @@ fn cut(
     copy(image, &disk);
     {
         let _mounted = Mounted::new(&disk, &fire.films()).unwrap();
-        let inject = format!("{}:signal=SIGKILL:when={}", point.0, point.1);
+        let inject = point.inject("signal=SIGKILL");
         fire.traced(&fire.replace(), Some(&inject), &log);
         let other = fire.films().join("other/file");
         std::fs::write(&other, "other").unwrap();
@@ -88,7 +88,7 @@ fn cut(
     fire.settled().map_err(told)
 }
 
-fn points(image: &Path, case: Case) -> Vec<(String, usize)> {
+fn points(image: &Path, case: Case) -> Vec<Point> {
     let fire = Fire::bare(case, None);
     let disk = fire.place.path("disk");
     copy(image, &disk);

@@ -1,6 +1,6 @@
 //! Several processes on one folder, and users who go on using it meanwhile.
 
-use super::fire::{Case, Fire, KINDS_OF_STEPS, strace};
+use super::fire::{Case, Fire, KINDS_OF_STEPS, Point, strace};
 use super::folder::{convert, films, names, tiny};
 use super::support::{Place, Ran, Running, clip, long, wait_for};
 use serde_json::Value;
@@ -169,11 +169,11 @@ impl Act {
     }
 }
 
-fn step(case: Case, point: &(String, usize), act: Act) -> Result<(), String> {
+fn step(case: Case, point: &Point, act: Act) -> Result<(), String> {
     let fire = Fire::new(case, None);
     let log = fire.place.path("log");
     let told = |why: &str| format!("{case:?} {point:?} {act:?}: {why}");
-    let inject = format!("{}:signal=SIGSTOP:when={}", point.0, point.1);
+    let inject = point.inject("signal=SIGSTOP");
     let mut running = Running::start(&mut fire.strace(&fire.replace(), Some(&inject), &log));
     let stopped = wait_for("the stop", || {
         let text = String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).into_owned();
@@ -228,7 +228,7 @@ fn a_user_who_acts_at_any_step_of_a_replacement_loses_nothing() {
         let points = Fire::new(case, None).points(&Fire::new(case, None).replace());
         let points: Vec<_> = points
             .into_iter()
-            .filter(|(call, _)| KINDS_OF_STEPS.contains(&call.as_str()))
+            .filter(|point| KINDS_OF_STEPS.contains(&point.call.as_str()))
             .collect();
         let stride = if long() { 1 } else { points.len().div_ceil(5) };
         for (n, point) in points.iter().enumerate().filter(|(n, _)| n % stride == stride / 2) {

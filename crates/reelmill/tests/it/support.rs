@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -19,6 +20,12 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new() -> Self {
         Self { root: tempfile::tempdir().unwrap(), settings: Vec::new() }
+    }
+
+    /// The same, in memory where there is such a folder: for small files, thousands of times.
+    pub(crate) fn in_memory() -> Self {
+        let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        Self { root, settings: Vec::new() }
     }
 
     /// Sets a variable for every run of the program.
@@ -101,6 +108,29 @@ impl Ran {
         let Output { status, stdout, stderr } = command.output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Self { code: status.code().unwrap_or(-1), out: text(stdout), err: text(stderr) }
+    }
+
+    /// The same; what does not end by itself is killed with all that it started, and says so.
+    pub(crate) fn in_time(command: &mut Command) -> Self {
+        use rustix::process::{Pid, Signal, kill_process_group};
+        use std::sync::mpsc::{RecvTimeoutError, channel};
+        let child = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = child.spawn().unwrap();
+        let group = Pid::from_child(&child);
+        let (ended, end) = channel::<()>();
+        let guard = std::thread::spawn(move || {
+            let hangs = end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout);
+            if hangs {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            hangs
+        });
+        let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+        drop(ended);
+        let hangs = if guard.join().unwrap() { "it hangs\n" } else { "" };
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let err = text(stderr) + hangs;
+        Self { code: status.code().unwrap_or(-1), out: text(stdout), err }
     }
 
     #[track_caller]
