@@ -129,12 +129,18 @@ fn may_run(program: &Path) -> Vec<PathBuf> {
         files.extend(["/usr", "/bin", "/lib", "/lib64"].map(PathBuf::from));
         return files;
     }
-    for folder in LOADERS {
-        let Ok(entries) = std::fs::read_dir(folder) else { continue };
-        let names = entries.flatten().map(|entry| entry.path());
-        files.extend(names.filter(|path| is_loader(path)));
-    }
+    files.extend(loaders().iter().cloned());
     files
+}
+
+/// The loaders of this machine, looked for once: a tool starts for every file.
+fn loaders() -> &'static [PathBuf] {
+    static FOUND: std::sync::OnceLock<Vec<PathBuf>> = std::sync::OnceLock::new();
+    FOUND.get_or_init(|| {
+        let entries = LOADERS.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+        let names = entries.flatten().flatten().map(|entry| entry.path());
+        names.filter(|path| is_loader(path)).collect()
+    })
 }
 
 fn is_loader(path: &Path) -> bool {

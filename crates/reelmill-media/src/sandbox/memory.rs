@@ -17,7 +17,8 @@ pub(crate) async fn wait_for_excess(pid: Option<u32>, limit: u64) -> u64 {
     let Some(pid) = pid else {
         return std::future::pending().await;
     };
-    let mut ticks = tokio::time::interval(EVERY);
+    // Most probes are over before the first look.
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + EVERY, EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
