@@ -11,6 +11,7 @@ mod glob;
 pub mod hooks;
 pub mod hours;
 pub mod missing;
+pub mod outcome;
 pub mod quantity;
 pub mod rules;
 

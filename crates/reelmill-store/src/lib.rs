@@ -24,8 +24,8 @@ pub use blob::{BlobEntry, BlobError, BlobReader, BlobStore, BlobUpload, BlobWrit
 pub use blob_local::LocalBlobs;
 pub use error::{ApplyError, StoreError};
 pub use library::{
-    FileChange, FileEvent, FileFilter, FoundFile, Group, LibraryFile, LibraryRecord, LibraryStats,
-    LibraryStore, Trouble, VerdictStats,
+    FileChange, FileEvent, FileFilter, FoundFile, Group, KeptBy, LibraryFile, LibraryRecord,
+    LibraryStats, LibraryStore, Lines, OutcomeSum, Trouble, VerdictStats,
 };
 pub use memory::MemoryStore;
 pub use records::{

@@ -4,13 +4,17 @@
 
 mod change;
 mod events;
+mod outcomes;
 mod query;
 mod rows;
+mod stats;
 mod verdicts;
 
 pub use change::FileChange;
 pub use events::FileEvent;
-pub use query::{FileFilter, FoundFile, Group, LibraryStats};
+pub use outcomes::{KeptBy, Lines, OutcomeSum};
+pub use query::{FileFilter, FoundFile};
+pub use stats::{Group, LibraryStats};
 pub use verdicts::{Judged, VerdictStats};
 
 use crate::StoreError;

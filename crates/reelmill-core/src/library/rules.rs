@@ -82,6 +82,20 @@ pub enum Verdict {
         /// Place in the queue.
         priority: u8,
     },
+    /// The rules want it converted, but that was tried: it stays as it is.
+    Kept {
+        /// By which rule it would be converted.
+        rule: String,
+        /// With which preset.
+        preset: String,
+        /// Changes of the preset.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        set: Vec<String>,
+        /// Place in the queue, should it be asked for all the same.
+        priority: u8,
+        /// Why it stays.
+        why: Left,
+    },
     /// It stays as it is.
     Skip {
         /// By which rule, if by one.
@@ -92,7 +106,62 @@ pub enum Verdict {
     },
 }
 
+/// Why a file that rules want converted is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Left {
+    /// By these settings the output was no smaller.
+    NoSmaller,
+    /// Its conversion was taken back.
+    Undone,
+}
+
+impl Left {
+    /// In words.
+    #[must_use]
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::NoSmaller => "the output was no smaller",
+            Self::Undone => "its conversion was undone",
+        }
+    }
+}
+
+/// The answers there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Left by a rule, or because no rule speaks of it.
+    Skip = 0,
+    /// To be converted.
+    Convert = 1,
+    /// Tried, and left.
+    Kept = 2,
+}
+
 impl Verdict {
+    /// Which answer it is.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        match self {
+            Self::Convert { .. } => Answer::Convert,
+            Self::Kept { .. } => Answer::Kept,
+            Self::Skip { .. } => Answer::Skip,
+        }
+    }
+
+    /// What is to be done, or would be if it was asked for all the same: rule, preset, changes
+    /// and priority.
+    #[must_use]
+    pub fn order(&self) -> Option<(&str, &str, &[String], u8)> {
+        match self {
+            Self::Convert { rule, preset, set, priority }
+            | Self::Kept { rule, preset, set, priority, .. } => {
+                Some((rule, preset, set, *priority))
+            }
+            Self::Skip { .. } => None,
+        }
+    }
+
     /// Whether it is to be converted.
     #[must_use]
     pub fn converts(&self) -> bool {
@@ -111,6 +180,10 @@ impl Verdict {
                     "to be converted with preset '{preset}' and {} (rule '{rule}')",
                     set.join(" ")
                 )
+            }
+            Self::Kept { rule, preset, set, why, .. } => {
+                let told = super::outcome::how(preset, set, None);
+                format!("kept: {} (preset '{told}', rule '{rule}')", why.told())
             }
             Self::Skip { rule: Some(rule), reason } => format!("skipped: {reason} (rule '{rule}')"),
             Self::Skip { rule: None, reason } => format!("skipped: {reason}"),

@@ -3,12 +3,12 @@
 //! about the same however large the library is.
 
 use super::rows::{among, from_json, word};
-use super::{LibraryFile, LibraryStore, rows};
+use super::{KeptBy, LibraryFile, LibraryStore, rows};
 use crate::StoreError;
 use crate::sqlite::fault;
 use reelmill_core::dolby::EnhancementLayer;
 use reelmill_core::facts::MediaKind;
-use reelmill_core::library::rules::Verdict;
+use reelmill_core::library::rules::{Answer, Verdict};
 use reelmill_core::media::Hdr;
 use reelmill_core::time::Timestamp;
 use sqlx::sqlite::SqliteRow;
@@ -51,8 +51,8 @@ pub struct FileFilter {
     pub search: Option<String>,
     /// Which cannot be read.
     pub failed: bool,
-    /// Which are to be converted, or which are not.
-    pub converts: Option<bool>,
+    /// Of which the rules, and what was tried, say any of this.
+    pub answers: Vec<Answer>,
     /// Beyond this row: for the next page.
     pub after: i64,
 }
@@ -70,34 +70,8 @@ pub struct FoundFile {
     pub verdict: Option<Verdict>,
     /// When a scan saw it first.
     pub first_seen: Timestamp,
-}
-
-/// By what statistics are sorted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Group {
-    /// Codec of the picture; of the first sound where there is none.
-    Codec,
-    /// Size of the picture.
-    Resolution,
-    /// Kind of HDR.
-    Hdr,
-    /// Profile and enhancement layer of Dolby Vision.
-    DolbyVision,
-    /// Container.
-    Container,
-}
-
-/// Files, bytes and time of one sort.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LibraryStats {
-    /// The sort; `unreadable` where files cannot be read.
-    pub sort: String,
-    /// How many.
-    pub files: u64,
-    /// Bytes.
-    pub bytes: u64,
-    /// Milliseconds.
-    pub duration_ms: u64,
+    /// The try after which it stays as it is, where that is why.
+    pub kept: Option<KeptBy>,
 }
 
 /// What of a filter SQLite decides file by file.
@@ -114,15 +88,20 @@ impl FileFilter {
             folder: self.folder.clone(),
             search: self.search.clone(),
             failed: self.failed,
-            converts: self.converts,
+            answers: self.answers.clone(),
             after: self.after,
             ..Self::default()
         };
         *self != plain
     }
 
+    /// The answers, as the column `converts` has them.
+    pub(super) fn numbers(&self) -> Vec<i64> {
+        self.answers.iter().map(|answer| *answer as i64).collect()
+    }
+
     /// The conditions on the shape of a file.
-    fn shapes(&self, query: &mut QueryBuilder<Sqlite>) {
+    pub(super) fn shapes(&self, query: &mut QueryBuilder<Sqlite>) {
         if !self.kinds.is_empty() {
             let kinds: Vec<_> = self.kinds.iter().filter_map(word).collect();
             list(query.push(" AND kind IN "), &kinds);
@@ -165,7 +144,7 @@ impl FileFilter {
 }
 
 /// `values` as a list that is bound whole.
-fn list<T: serde::Serialize>(query: &mut QueryBuilder<Sqlite>, values: &[T]) {
+pub(super) fn list<T: serde::Serialize>(query: &mut QueryBuilder<Sqlite>, values: &[T]) {
     let text = serde_json::to_string(values).unwrap_or_else(|_| "[]".into());
     query.push("(SELECT value FROM json_each(").push_bind(text).push("))");
 }
@@ -249,18 +228,9 @@ fn found(row: &SqliteRow) -> Result<FoundFile, sqlx::Error> {
         id: row.try_get(0)?,
         library: row.try_get(1)?,
         first_seen: Timestamp(row.try_get(2)?),
+        kept: None,
         verdict: row.try_get::<Option<&str>, _>(3)?.map(from_json).transpose()?,
         file: rows::file(row, 4)?,
-    })
-}
-
-fn counted(row: &SqliteRow) -> Result<LibraryStats, sqlx::Error> {
-    let number = |at: usize| row.try_get::<i64, _>(at).map(|n| n as u64);
-    Ok(LibraryStats {
-        sort: row.try_get(0)?,
-        files: number(1)?,
-        bytes: number(2)?,
-        duration_ms: number(3)?,
     })
 }
 
@@ -294,7 +264,10 @@ impl LibraryStore {
         list(query.push(" WHERE f.id IN "), ids);
         query.push(" ORDER BY f.id");
         let rows = query.build().fetch_all(&self.pool).await.map_err(fault)?;
-        rows.iter().map(found).collect::<Result<_, _>>().map_err(fault)
+        let files: Result<Vec<_>, _> = rows.iter().map(found).collect();
+        let mut files = files.map_err(fault)?;
+        self.tell_kept(&mut files).await?;
+        Ok(files)
     }
 
     /// The file at a path of a library, also when it is gone.
@@ -312,7 +285,9 @@ impl LibraryStore {
         query.push(" AND d.path = ").push_bind(folder.to_vec());
         query.push(" AND f.name = ").push_bind(name.to_vec());
         let row = query.build().fetch_optional(&self.pool).await.map_err(fault)?;
-        row.as_ref().map(found).transpose().map_err(fault)
+        let mut file = row.as_ref().map(found).transpose().map_err(fault)?;
+        self.tell_kept(file.as_mut_slice()).await?;
+        Ok(file)
     }
 
     /// The shapes that a filter takes; `None` when it asks for none.
@@ -326,66 +301,16 @@ impl LibraryStore {
     }
 
     async fn verdicts(&self, filter: &FileFilter) -> Result<Option<Vec<i64>>, StoreError> {
-        let Some(converts) = filter.converts else { return Ok(None) };
-        let get = sqlx::query_scalar("SELECT id FROM verdict WHERE converts = ?").bind(converts);
-        get.fetch_all(&self.pool).await.map(Some).map_err(fault)
-    }
-
-    /// Files of each sort, the most bytes first. From sums that the last scan
-    /// made, unless folder or path are asked for.
-    ///
-    /// # Errors
-    /// When the cache cannot be read.
-    pub async fn stats(
-        &self,
-        filter: &FileFilter,
-        by: Group,
-    ) -> Result<Vec<LibraryStats>, StoreError> {
-        let sort = match by {
-            Group::Codec => {
-                "ifnull(s.codec, trim(substr(ltrim(s.audio_codecs), 1, instr(ltrim(s.audio_codecs), ' '))))"
-            }
-            Group::Resolution => "ifnull(s.width || 'x' || s.height, 'no picture')",
-            Group::Hdr => "ifnull(s.hdr, 'no picture')",
-            Group::DolbyVision => {
-                "ifnull('profile ' || s.dv_profile || ifnull(' ' || upper(s.dv_layer), ''), 'none')"
-            }
-            Group::Container => "s.container",
-        };
-        let mut query =
-            QueryBuilder::new("SELECT CASE WHEN t.shape IS NULL THEN 'unreadable' ELSE ");
-        query.push(sort).push(" END, sum(t.files), sum(t.bytes), sum(t.duration_ms) FROM ");
-        if filter.folder.is_some() || filter.search.is_some() {
-            let ids = self.all_ids(filter).await?;
-            query.push(
-                "(SELECT shape, verdict, 1 AS files, size AS bytes, \
-                        ifnull(duration_ms, 0) AS duration_ms FROM file WHERE id IN ",
-            );
-            list(&mut query, &ids);
-            query.push(") t LEFT JOIN shape s ON s.id = t.shape WHERE TRUE");
-        } else {
-            query.push("tally t LEFT JOIN shape s ON s.id = t.shape WHERE TRUE");
-            if let Some(library) = filter.library {
-                query.push(" AND t.library = ").push_bind(library);
-            }
-            if let Some(converts) = filter.converts {
-                query
-                    .push(" AND t.verdict IN (SELECT id FROM verdict WHERE converts = ")
-                    .push_bind(converts);
-                query.push(")");
-            }
-            if filter.failed {
-                query.push(" AND t.shape IS NULL");
-            }
-            filter.shapes(&mut query);
+        if filter.answers.is_empty() {
+            return Ok(None);
         }
-        query.push(" GROUP BY 1 ORDER BY 3 DESC, 1");
-        let rows = query.build().fetch_all(&self.pool).await.map_err(fault)?;
-        rows.iter().map(counted).collect::<Result<_, _>>().map_err(fault)
+        let mut query = QueryBuilder::new("SELECT id FROM verdict WHERE converts IN ");
+        list(&mut query, &filter.numbers());
+        query.build_query_scalar().fetch_all(&self.pool).await.map(Some).map_err(fault)
     }
 
     /// The rows of all files that a filter takes.
-    async fn all_ids(&self, filter: &FileFilter) -> Result<Vec<i64>, StoreError> {
+    pub(super) async fn all_ids(&self, filter: &FileFilter) -> Result<Vec<i64>, StoreError> {
         let (shapes, verdicts) = (self.shapes(filter).await?, self.verdicts(filter).await?);
         let residue = Residue { filter, shapes: shapes.as_deref(), verdicts: verdicts.as_deref() };
         residue.ids(u32::MAX).build_query_scalar().fetch_all(&self.pool).await.map_err(fault)

@@ -4,6 +4,7 @@ use super::rows::{from_json, to_json};
 use super::{FileFilter, FoundFile, LibraryStore};
 use crate::StoreError;
 use crate::sqlite::fault;
+use reelmill_core::library::outcome::Past;
 use reelmill_core::library::rules::Verdict;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
@@ -42,7 +43,7 @@ impl LibraryStore {
         &self,
         library: i64,
         rules: &str,
-        judge: impl Fn(&FoundFile, bool) -> Verdict,
+        judge: impl Fn(&FoundFile, &Past) -> Verdict,
     ) -> Result<Judged, StoreError> {
         let before: Option<String> = sqlx::query_scalar("SELECT rules FROM library WHERE id = ?")
             .bind(library)
@@ -50,7 +51,7 @@ impl LibraryStore {
             .await
             .map_err(fault)?;
         let all = before.as_deref() != Some(rules);
-        let mut judged = Judged::default();
+        let (mut judged, nothing) = (Judged::default(), Past::default());
         let mut ids = HashMap::new();
         let mut filter = FileFilter { library: Some(library), ..FileFilter::default() };
         loop {
@@ -61,11 +62,11 @@ impl LibraryStore {
             };
             let Some(last) = page.last() else { break };
             filter.after = last.id;
-            let outputs = self.outputs(&page).await?;
+            let pasts = self.pasts(&page).await?;
             let mut write = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
             for file in &page {
-                let output = outputs.contains(&(file.file.digest, file.file.size));
-                let verdict = judge(file, output);
+                let past = pasts.get(&(file.file.digest, file.file.size)).unwrap_or(&nothing);
+                let verdict = judge(file, past);
                 if file.verdict.as_ref() == Some(&verdict) {
                     continue;
                 }
@@ -75,7 +76,7 @@ impl LibraryStore {
                         let text = to_json(&verdict).map_err(fault)?;
                         let put = "INSERT INTO verdict (verdict, converts) VALUES (?, ?) \
                                    ON CONFLICT (verdict) DO UPDATE SET converts = excluded.converts RETURNING id";
-                        let put = sqlx::query_scalar(put).bind(text).bind(verdict.converts());
+                        let put = sqlx::query_scalar(put).bind(text).bind(verdict.answer() as i64);
                         let id: i64 = put.fetch_one(&mut *write).await.map_err(fault)?;
                         ids.insert(verdict, id);
                         id
@@ -110,7 +111,7 @@ impl LibraryStore {
     }
 
     /// Contents among those of `page` that are outputs of conversions.
-    async fn outputs(&self, page: &[FoundFile]) -> Result<Vec<(u64, u64)>, StoreError> {
+    pub(super) async fn outputs(&self, page: &[FoundFile]) -> Result<Vec<(u64, u64)>, StoreError> {
         let digests: Vec<i64> = page.iter().map(|file| file.file.digest as i64).collect();
         let digests = serde_json::to_string(&digests).unwrap_or_default();
         let get =

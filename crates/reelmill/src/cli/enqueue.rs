@@ -18,7 +18,7 @@ use crate::library::place::Place;
 use reelmill_core::error::Failure;
 use reelmill_core::id::BlobId;
 use reelmill_core::library::forecast::{Forecast, forecast};
-use reelmill_core::library::rules::Verdict;
+use reelmill_core::library::rules::{Answer, Verdict};
 use reelmill_core::preset::Presets;
 use reelmill_store::{FileFilter, FoundFile, LibraryStore};
 use sha2::{Digest, Sha256};
@@ -110,7 +110,7 @@ fn filter(place: &Place) -> FileFilter {
     FileFilter {
         library: Some(place.record.id),
         folder: Some(place.within.clone()),
-        converts: Some(true),
+        answers: vec![Answer::Convert],
         ..FileFilter::default()
     }
 }

@@ -20,6 +20,7 @@ use super::out;
 use super::signals::Stop;
 use crate::exit::{Ending, Exit};
 use crate::library::hooks;
+use crate::library::ledger::Ledger;
 use crate::paths;
 use crate::share::library::Library;
 use crate::share::lock::{Watcher, remove_stale};
@@ -78,6 +79,7 @@ pub(crate) async fn run(args: &ConvertArgs, common: &Common) -> Result<Exit, End
             root: &found.root,
             library: library.as_ref(),
             watcher,
+            ledger: Ledger::of(&found.root).filter(|_| !args.dry_run),
         },
         hooks,
         begun: Instant::now(),

@@ -145,10 +145,15 @@ pub(crate) struct QueryArgs {
     /// Files that the rules leave as they are.
     #[arg(long)]
     pub(crate) skipped: bool,
+    /// Files that the rules want converted, but whose output was no smaller or whose
+    /// conversion was undone; other settings try them again.
+    #[arg(long, conflicts_with_all = ["needs_conversion", "skipped"])]
+    pub(crate) kept: bool,
     /// Files that cannot be read.
     #[arg(long)]
     pub(crate) unreadable: bool,
-    /// Files, bytes and hours by codec, resolution, hdr, dolby-vision or container.
+    /// Files, bytes and hours by codec, resolution, hdr, dolby-vision or container; or what
+    /// conversions saved: in all (saved), by day, week, month, preset or machine.
     #[arg(long, value_name = "BY", num_args = 0..=1, default_missing_value = "codec", value_enum)]
     pub(crate) stats: Option<StatsBy>,
     /// Files, bytes and hours by what the rules say.
@@ -243,6 +248,18 @@ pub(crate) enum StatsBy {
     DolbyVision,
     /// Container.
     Container,
+    /// What conversions saved, in all.
+    Saved,
+    /// The same by day.
+    Day,
+    /// By week (ISO 8601).
+    Week,
+    /// By month.
+    Month,
+    /// By preset.
+    Preset,
+    /// By machine.
+    Machine,
 }
 
 /// Kinds of enhancement layer, as words of the command line.

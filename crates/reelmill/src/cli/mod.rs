@@ -23,6 +23,7 @@ mod ram_args;
 mod replace;
 mod resume;
 mod room;
+mod savings;
 mod scan;
 mod serve;
 mod share_args;

@@ -2,16 +2,20 @@
 
 use super::args::Common;
 use super::library_args::{QueryArgs, StatsBy};
-use super::{out, query_render as render, scan};
+use super::{out, query_render as render, savings, scan};
 use crate::exit::{Ending, Exit};
-use crate::library::book::{Book, subject};
+use crate::library::book::{Asked, Book, subject};
+use crate::library::ledger;
 use crate::library::place::Place;
 use reelmill_core::error::Failure;
 use reelmill_core::library::missing::parent;
+use reelmill_core::library::rules::Answer;
 use reelmill_store::{FileFilter, FoundFile, Group, LibraryStore};
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 /// Files on a page when nothing else is said.
 const PAGE: u32 = 100;
@@ -36,6 +40,7 @@ pub(crate) async fn run(args: QueryArgs, common: &Common) -> Result<Exit, Ending
         scopes.push(Some(place));
     }
     if scopes.is_empty() {
+        catch_up(&store).await?;
         if names.is_empty() {
             let message = "no library was scanned yet on this machine";
             return Err(Ending::usage(
@@ -48,8 +53,12 @@ pub(crate) async fn run(args: QueryArgs, common: &Common) -> Result<Exit, Ending
         let filter = filter(&args, scope.as_ref());
         let library = filter.library;
         if let Some(by) = args.stats {
-            let stats = store.stats(&filter, group(by)).await.map_err(|e| e.failure())?;
-            render::stats(&stats, common);
+            if let Some(group) = group(by) {
+                let stats = store.stats(&filter, group).await.map_err(|e| e.failure())?;
+                render::stats(&stats, common);
+            } else {
+                savings::tell(&store, &filter, Some(by), common).await?;
+            }
         } else if args.by_action {
             let actions = store.by_action(library).await.map_err(|e| e.failure())?;
             render::actions(&actions, common);
@@ -57,6 +66,9 @@ pub(crate) async fn run(args: QueryArgs, common: &Common) -> Result<Exit, Ending
             let limit = args.limit.unwrap_or(PAGE);
             let events = store.history(library, None, limit).await.map_err(|e| e.failure())?;
             events.iter().for_each(|event| render::event(event, common));
+            if !common.json {
+                savings::tell(&store, &filter, None, common).await?;
+            }
         } else if let Some(format) = args.export {
             export(&args, format, filter, (&store, &names)).await?;
         } else {
@@ -81,26 +93,57 @@ async fn find(dir: &Path, store: &LibraryStore) -> Result<Place, Ending> {
     })
 }
 
-/// Judges a library's files anew when its rules are others than at the last scan.
+/// What came of conversions since the last look, in all libraries that are there.
+async fn catch_up(store: &LibraryStore) -> Result<(), Ending> {
+    for record in store.libraries().await.map_err(|e| e.failure())? {
+        let root = PathBuf::from(OsString::from_vec(record.root.clone()));
+        // A mount that is away is asked about later.
+        let Ok(Some(place)) = Place::find(&root, store).await else { continue };
+        if place.record.id == record.id && ledger::take_in(&place, store).await? > 0 {
+            let book = Book::open(&place, &Asked::Usual).map_err(Ending::usage)?;
+            judge(&place, &book, store).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn judge(place: &Place, book: &Book, store: &LibraryStore) -> Result<(), Failure> {
+    let judged = store.judge(place.record.id, &book.digest, |file, past| book.judge(file, past));
+    judged.await.map_err(|e| e.failure())?;
+    let snapshot = place.record.snapshot.as_deref();
+    store.settle(place.record.id, snapshot).await.map_err(|e| e.failure())
+}
+
+/// Judges a library's files anew when its rules are others than at the last scan, or something
+/// came of conversions.
 async fn judge_anew(place: &Place, args: &QueryArgs, store: &LibraryStore) -> Result<Book, Ending> {
     let book = Book::open(place, &scan::asked(&args.rules)).map_err(Ending::usage)?;
-    if place.record.rules.as_ref() != Some(&book.digest) {
-        let judged =
-            store.judge(place.record.id, &book.digest, |file, output| book.judge(file, output));
-        judged.await.map_err(|e| e.failure())?;
-        let snapshot = place.record.snapshot.as_deref();
-        store.settle(place.record.id, snapshot).await.map_err(|e| e.failure())?;
+    let tried = ledger::take_in(place, store).await? > 0;
+    if tried || place.record.rules.as_ref() != Some(&book.digest) {
+        judge(place, &book, store).await?;
     }
     Ok(book)
 }
 
-fn group(by: StatsBy) -> Group {
-    match by {
+/// What files are sorted by, if it is files that are counted.
+fn group(by: StatsBy) -> Option<Group> {
+    Some(match by {
         StatsBy::Codec => Group::Codec,
         StatsBy::Resolution => Group::Resolution,
         StatsBy::Hdr => Group::Hdr,
         StatsBy::DolbyVision => Group::DolbyVision,
         StatsBy::Container => Group::Container,
+        _ => return None,
+    })
+}
+
+/// Which answers are asked for; any when there are none.
+fn answers(args: &QueryArgs) -> Vec<Answer> {
+    match (args.needs_conversion, args.skipped, args.kept) {
+        (true, ..) => vec![Answer::Convert],
+        (_, true, _) => vec![Answer::Skip],
+        (_, _, true) => vec![Answer::Kept],
+        _ => Vec::new(),
     }
 }
 
@@ -122,7 +165,7 @@ fn filter(args: &QueryArgs, place: Option<&Place>) -> FileFilter {
         subtitle_language: args.subtitle_language.clone(),
         search: args.search.clone(),
         failed: args.unreadable,
-        converts: (args.needs_conversion || args.skipped).then_some(args.needs_conversion),
+        answers: answers(args),
         after: args.after,
     }
 }

@@ -6,7 +6,7 @@ use super::{out, scan::clean};
 use reelmill_core::facts::{AudioFacts, DolbyFacts, Facts, SubtitleFacts, VideoFacts};
 use reelmill_core::library::rules::Verdict;
 use reelmill_core::media::Hdr;
-use reelmill_store::{FileEvent, FoundFile, LibraryStats, VerdictStats};
+use reelmill_store::{FileEvent, FoundFile, KeptBy, LibraryStats, VerdictStats};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::io::Write;
@@ -29,6 +29,28 @@ pub(super) struct Line {
     failure: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<Verdict>,
+    /// The try after which it is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<serde_json::Value>,
+}
+
+/// The try after which a file is kept, for programs.
+fn tried(kept: &KeptBy) -> serde_json::Value {
+    serde_json::json!({
+        "at": moment(kept.at.0), "machine": kept.machine, "bytes_before": kept.before,
+        "bytes_after": kept.after,
+    })
+}
+
+/// What becomes of a file, with the sizes that a try came to.
+fn becomes(file: &FoundFile) -> String {
+    let told = file.verdict.as_ref().map_or("not judged yet".to_owned(), Verdict::tell);
+    match &file.kept {
+        Some(KeptBy { before, after: Some(after), .. }) => {
+            format!("{told}: {before} bytes, the output {after}")
+        }
+        _ => told,
+    }
 }
 
 impl Line {
@@ -46,6 +68,7 @@ impl Line {
             facts: file.file.facts.as_ref().ok().cloned(),
             failure: file.file.facts.as_ref().err().map(|trouble| trouble.reason.clone()),
             verdict: file.verdict.clone(),
+            kept: file.kept.as_ref().map(tried),
         }
     }
 }
@@ -96,7 +119,7 @@ fn subtitles(tracks: &[SubtitleFacts]) -> String {
 /// A file for people: path, facts, what becomes of it.
 pub(super) fn line(file: &FoundFile) -> String {
     let path = clean(&String::from_utf8_lossy(&file.file.path()));
-    let verdict = file.verdict.as_ref().map_or("not judged yet".to_owned(), Verdict::tell);
+    let verdict = becomes(file);
     let what = match &file.file.facts {
         Err(_) => return format!("{path}: {verdict}"),
         Ok(facts) => facts,
@@ -189,6 +212,7 @@ pub(super) fn why(
             .collect();
         out::json(&serde_json::json!({
             "path": path, "verdict": file.verdict, "rules": origin, "passed_over": passed, "history": events,
+            "kept": file.kept.as_ref().map(tried),
         }));
         return;
     }
@@ -197,8 +221,11 @@ pub(super) fn why(
     for (rule, why) in passed {
         out::line(&format!("  rule '{rule}' was passed over: {why}"));
     }
-    if let Some(Verdict::Convert { rule, .. } | Verdict::Skip { rule: Some(rule), .. }) =
-        &file.verdict
+    if let Some(
+        Verdict::Convert { rule, .. }
+        | Verdict::Kept { rule, .. }
+        | Verdict::Skip { rule: Some(rule), .. },
+    ) = &file.verdict
     {
         out::line(&format!("  rule '{rule}' decided"));
     }
@@ -281,6 +308,9 @@ fn fields(file: &FoundFile) -> Vec<String> {
         None => Default::default(),
         Some(Verdict::Convert { rule, preset, .. }) => {
             ("convert", preset.clone(), rule.clone(), String::new())
+        }
+        Some(Verdict::Kept { rule, preset, why, .. }) => {
+            ("kept", preset.clone(), rule.clone(), why.told().to_owned())
         }
         Some(Verdict::Skip { rule, reason }) => {
             ("skip", String::new(), rule.clone().unwrap_or_default(), reason.clone())
@@ -367,6 +397,7 @@ mod tests {
             },
             verdict: Some(Verdict::Skip { rule: None, reason: "no rule speaks of it".into() }),
             first_seen: Timestamp(1_700_000_001_000_000),
+            kept: None,
         }
     }
 

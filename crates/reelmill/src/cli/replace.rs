@@ -5,6 +5,7 @@ use super::args::Common;
 use super::out;
 use super::share_args::{ReplaceArgs, UndoArgs};
 use crate::exit::{Ending, Exit};
+use crate::library::ledger::Ledger;
 use crate::share::desk::{Desk, Stop};
 use crate::share::fs::Facts;
 use crate::share::library::Library;
@@ -12,6 +13,7 @@ use crate::share::placing::Placing;
 use crate::share::recover::recover;
 use crate::share::undo as taking_back;
 use reelmill_core::error::Failure;
+use reelmill_core::library::outcome::Came;
 use reelmill_core::names;
 use reelmill_core::settle::End;
 use reelmill_core::slots::{Leave, Mark};
@@ -28,7 +30,12 @@ pub(crate) fn undo(args: &UndoArgs, common: &Common) -> Result<Exit, Ending> {
     };
     let library = Library::open(&folder)?;
     recover(&library)?;
-    let restored = taking_back::undo(&library, &args.what)?;
+    let (restored, output) = taking_back::undo(&library, &args.what)?;
+    if let Some(ledger) = Ledger::of(&library.root)
+        && let Ok(version) = ledger.version(&restored)
+    {
+        ledger.write(&version, Came::Undone, ("", ""), (Some(output), None));
+    }
     if common.json {
         out::json(&serde_json::json!({"event": "undone", "file": restored.to_string_lossy()}));
     } else if !common.quiet {

@@ -20,7 +20,7 @@ use order::order;
 use reelmill_core::error::Failure;
 use reelmill_core::library::hooks::{Happened, HookEvent, Hooks};
 use reelmill_core::library::hours::Limits;
-use reelmill_core::library::rules::Verdict;
+use reelmill_core::library::rules::{Answer, Left, Verdict};
 use reelmill_media::tools::Tools;
 use reelmill_store::{FileFilter, FoundFile, LibraryStore};
 use std::collections::HashMap;
@@ -179,11 +179,13 @@ impl Watch<'_> {
     /// The files that are to be converted and have settled, by priority; and
     /// whether others have not settled yet.
     async fn line_up(&mut self, place: &Place) -> Result<(Vec<FoundFile>, bool), Ending> {
+        let mut answers = vec![Answer::Convert];
+        answers.extend(self.args.keep_bigger.then_some(Answer::Kept));
         let mut filter = FileFilter {
             library: Some(place.record.id),
             folder: Some(place.within.clone()),
             kinds: self.args.kinds.list(),
-            converts: Some(true),
+            answers,
             ..FileFilter::default()
         };
         let (mut queue, mut waiting) = (Vec::new(), false);
@@ -198,10 +200,8 @@ impl Watch<'_> {
                 if self.has_settled(&file) { queue.push(file) } else { waiting = true }
             }
         }
-        let priority = |file: &FoundFile| match &file.verdict {
-            Some(Verdict::Convert { priority, .. }) => *priority,
-            _ => 0,
-        };
+        let order = |file: &FoundFile| file.verdict.as_ref().and_then(Verdict::order).map(|o| o.3);
+        let priority = |file: &FoundFile| order(file).unwrap_or_default();
         queue.sort_by_key(|file| (std::cmp::Reverse(priority(file)), file.id));
         Ok((queue, waiting))
     }
@@ -221,7 +221,11 @@ impl Watch<'_> {
 
     /// Whether this version was converted, kept or failed before.
     async fn done_before(&self, place: &Place, file: &FoundFile) -> Result<bool, Ending> {
-        let Some(Verdict::Convert { preset, set, .. }) = &file.verdict else { return Ok(true) };
+        let verdict = file.verdict.as_ref();
+        let undone = matches!(verdict, Some(Verdict::Kept { why: Left::Undone, .. }));
+        let Some((_, preset, set, _)) = verdict.and_then(Verdict::order).filter(|_| !undone) else {
+            return Ok(true);
+        };
         let key = self.key(place, file, preset, set);
         let history =
             self.store.history(None, Some(file.id), 100).await.map_err(|e| e.failure())?;
@@ -261,7 +265,7 @@ impl Watch<'_> {
 
     /// Converts a file, for as long as there may be work.
     async fn file(&mut self, place: &Place, book: &Book, file: &FoundFile) -> Result<Turn, Ending> {
-        let Some(Verdict::Convert { rule, preset, set, .. }) = &file.verdict else {
+        let Some((rule, preset, set, _)) = file.verdict.as_ref().and_then(Verdict::order) else {
             return Ok(Turn::Over);
         };
         let path = place.path(&file.file.path());
@@ -278,7 +282,7 @@ impl Watch<'_> {
         let stop = Stop::default();
         let quiet = Common { quiet: true, json: false, ..self.common.clone() };
         let tools = self.tools.clone();
-        let convert = folder::one(&order, &quiet, (&tools, &stop), &place.root);
+        let convert = folder::one(&order, &quiet, (&tools, &stop), place);
         let mut convert = std::pin::pin!(convert);
         let mut why = None;
         let came = loop {
@@ -334,7 +338,7 @@ impl Watch<'_> {
                 super::hooks::tell(&self.hooks, &event, self.common).await;
                 ("converted", told)
             }
-            Came::Skipped(reason) => {
+            Came::Skipped(reason) | Came::Kept(reason) => {
                 self.sums.kept += 1;
                 ("kept", reason)
             }

@@ -5,6 +5,7 @@ use crate::farm;
 use crate::paths;
 use crate::share::library::FOLDER;
 use reelmill_core::error::Failure;
+use reelmill_core::library::outcome::Past;
 use reelmill_core::library::rules::{BUILT_IN, Rules, Subject, Verdict};
 use reelmill_core::preset::Presets;
 use reelmill_store::FoundFile;
@@ -70,9 +71,9 @@ impl Book {
     }
 
     /// What becomes of a file.
-    pub(crate) fn judge(&self, file: &FoundFile, output: bool) -> Verdict {
+    pub(crate) fn judge(&self, file: &FoundFile, past: &Past) -> Verdict {
         let path = file.file.path();
-        self.rules.judge(subject(file, &path, output))
+        self.rules.judge(subject(file, &path, past.output)).after(past)
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod book;
 pub(crate) mod hooks;
 pub(crate) mod known;
+pub(crate) mod ledger;
 pub(crate) mod look;
 pub(crate) mod machine;
 pub(crate) mod place;

@@ -2,6 +2,7 @@
 
 use super::book::Book;
 use super::known::Known;
+use super::ledger;
 use super::look::{Looked, Prober, content};
 use super::place::{Place, Remembered, alarm};
 use super::sidecar;
@@ -107,9 +108,10 @@ impl Scan<'_> {
             self.look(fresh, lost, missing, other.as_ref(), &mut summary).await?;
         }
         let (id, rules) = (self.place.record.id, self.book.digest.as_str());
-        let judged = changed || self.place.record.rules.as_deref() != Some(rules);
+        let tried = ledger::take_in(self.place, self.store).await? > 0;
+        let judged = changed || tried || self.place.record.rules.as_deref() != Some(rules);
         if judged {
-            self.store.judge(id, rules, |file, output| self.book.judge(file, output)).await?;
+            self.store.judge(id, rules, |file, past| self.book.judge(file, past)).await?;
         }
         match snapshot {
             Some(snapshot) if !changed => {

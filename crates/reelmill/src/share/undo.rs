@@ -24,11 +24,11 @@ struct Found {
 }
 
 /// Takes back the replacement of `what`: a path, or a job's id or the first
-/// letters of it. Yields the path of the original, back in its place.
+/// letters of it. Yields the path of the original, back in its place, and bytes of the output.
 ///
 /// # Errors
 /// When there is none, its original is gone, or the file has been changed since.
-pub(crate) fn undo(library: &Library, what: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn undo(library: &Library, what: &Path) -> Result<(PathBuf, u64), Failure> {
     let Found { id, trash, record, deal } = find(library, what)?;
     let source = library.absolute(&deal.source);
     let kept = known(library, &trash)?;
@@ -59,7 +59,7 @@ pub(crate) fn undo(library: &Library, what: &Path) -> Result<PathBuf, Failure> {
     let mut desk = Desk::new(&id, &record.file, way).reopening(Mark::Commit { way }, Some(back));
     let stop = desk.go_on(library)?;
     match (&stop, desk.member().outcome().map(|outcome| outcome.end)) {
-        (Stop::Left(Leave::Settled(_)), Some(End::Replaced)) => Ok(source),
+        (Stop::Left(Leave::Settled(_)), Some(End::Replaced)) => Ok((source, there.size)),
         (Stop::Left(Leave::Settled(_)), Some(End::Changed)) => Err(changed()),
         (_, end) => {
             let why = desk.trouble().map_or_else(|| format!("{stop:?}, {end:?}"), str::to_owned);

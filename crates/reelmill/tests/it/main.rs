@@ -29,6 +29,7 @@ mod forecast;
 mod hardware;
 mod judge;
 mod judges;
+mod kept;
 mod kill;
 mod matrix;
 mod power;

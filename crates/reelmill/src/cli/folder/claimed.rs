@@ -74,7 +74,11 @@ impl FileJob<'_> {
             desk = desk.reopening(Mark::Lease, None);
         }
         match self.claim(library, &id, &mut desk)? {
-            Pause::Work => self.work(library, desk, (&order, &facts), &id).await,
+            Pause::Work => {
+                let came = self.work(library, desk, (&order, &facts), &id).await;
+                self.put_down(&order, &came);
+                came
+            }
             Pause::Held(held) => Ok(Fate::Held(held.by)),
             Pause::Left(leave) => Ok(settled(&desk, leave, &order, 0, &id)),
         }
@@ -206,11 +210,11 @@ impl FileJob<'_> {
         };
         let after = match self.size(order, &made) {
             Ok(Ok(after)) => after,
-            Ok(Err(reason)) => {
+            Ok(Err((after, reason))) => {
                 let _ = std::fs::remove_file(&made);
                 desk.ended(&reason, Some(&how));
                 desk.go_on(library)?;
-                return Ok(Fate::Skipped(reason));
+                return Ok(Fate::Kept { before: order.before, after, reason });
             }
             Err(failure) => {
                 desk.ended(&failure.message, None);

@@ -1,6 +1,7 @@
 //! What came of a file, and the small things around its conversion.
 
 use crate::cli::args::EncodeArgs;
+use crate::library::ledger::Version;
 use crate::share::desk::Desk;
 use crate::share::fs::Fs;
 use crate::share::library::Library;
@@ -26,6 +27,12 @@ pub(super) enum Fate {
     },
     Planned(PathBuf),
     Skipped(String),
+    /// The output was no smaller: sizes of the source and of the output, and that in words.
+    Kept {
+        before: u64,
+        after: u64,
+        reason: String,
+    },
     /// Somebody else works on it.
     Held(String),
     Failed(Failure),
@@ -41,6 +48,11 @@ pub(super) struct Order {
     pub(super) encode: EncodeArgs,
     /// Whether it is made to be smaller: where nothing is encoded it is not.
     pub(super) smaller: bool,
+    /// The preset, and all that decides about the output, for the ledger.
+    pub(super) preset: String,
+    pub(super) how: String,
+    /// The source as it is now, where there is a ledger.
+    pub(super) version: Option<Version>,
 }
 
 /// What a finished replacement means for the file.

@@ -7,13 +7,16 @@ use crate::cli::choice::{for_kind, kind_of, kinds};
 use crate::cli::convert;
 use crate::cli::signals::Stop;
 use crate::exit::{Ending, Exit};
+use crate::farm::presets;
 use crate::files::rename_new;
+use crate::library::ledger::Ledger;
 use crate::share::library::Library;
 use crate::share::lock::Watcher;
 use crate::share::part;
 use crate::share::placing::room_for;
 use reelmill_core::container::OutputKind;
 use reelmill_core::error::{Failure, FailureClass};
+use reelmill_core::library::outcome::{self, Came};
 use reelmill_core::media::MediaInfo;
 use reelmill_core::names;
 use reelmill_media::probe::probe;
@@ -36,7 +39,12 @@ pub(super) struct FileJob<'a> {
     pub(super) root: &'a Path,
     pub(super) library: Option<&'a Library>,
     pub(super) watcher: Watcher,
+    /// Where it is written down what came of files, if they are of a library.
+    pub(super) ledger: Option<Ledger>,
 }
+
+/// Bytes of an output that is kept; or of one that is not, and why.
+pub(super) type Size = Result<u64, (u64, String)>;
 
 impl FileJob<'_> {
     /// Converts one file, or says why not.
@@ -116,7 +124,28 @@ impl FileJob<'_> {
         }
         let before = std::fs::metadata(file).map_or(0, |meta| meta.len());
         let smaller = !chosen.preset.remux;
-        Ok(Ok(Order { source: file.to_owned(), target, before, encode, smaller }))
+        let own = presets()?.get(&chosen.name, &encode.set)?.format;
+        let format = (own != container).then(|| container.name());
+        let how = outcome::how(&chosen.name, &encode.set, format);
+        let version = self.ledger.as_ref().and_then(|ledger| ledger.version(file).ok());
+        let (source, preset) = (file.to_owned(), chosen.name);
+        Ok(Ok(Order { source, target, before, encode, smaller, preset, how, version }))
+    }
+
+    /// Writes down what came of a try, where it has ended.
+    pub(super) fn put_down(&self, order: &Order, came: &Result<Fate, Ending>) {
+        let (Some(ledger), Some(version)) = (&self.ledger, &order.version) else { return };
+        let (came, after, note) = match came {
+            Ok(Fate::Converted { after, .. }) => (Came::Converted, Some(*after), None),
+            Ok(Fate::Kept { after, .. }) => (Came::Kept, Some(*after), None),
+            Ok(Fate::Failed(failure)) => (Came::Failed, None, Some(&failure.message)),
+            Err(ending) if ending.exit != Exit::Interrupted => {
+                (Came::Failed, None, Some(&ending.failure.message))
+            }
+            _ => return,
+        };
+        let note = note.map(String::as_str);
+        ledger.write(version, came, (&order.preset, &order.how), (after, note));
     }
 
     fn target(&self, file: &Path, (preset, extension): (&str, &str)) -> Result<PathBuf, Failure> {
@@ -161,16 +190,17 @@ impl FileJob<'_> {
         Ok(made)
     }
 
-    /// Bytes of the output, unless it is no smaller than the source.
-    pub(super) fn size(&self, order: &Order, made: &Path) -> Result<Result<u64, String>, Failure> {
+    /// Bytes of the output; also why not, when it is no smaller than the source.
+    pub(super) fn size(&self, order: &Order, made: &Path) -> Result<Size, Failure> {
         let after = std::fs::metadata(made)
             .map_err(|e| Failure::io(format!("read {}", made.display()), &e))?
             .len();
         if after >= order.before && order.smaller && !self.args.keep_bigger {
-            return Ok(Err(format!(
+            let why = format!(
                 "the output would be no smaller ({after} bytes for {}); --keep-bigger keeps it",
                 order.before
-            )));
+            );
+            return Ok(Err((after, why)));
         }
         Ok(Ok(after))
     }
@@ -183,22 +213,27 @@ impl FileJob<'_> {
         if self.args.dry_run {
             return Ok(Fate::Planned(order.target));
         }
-        let made = self.make(&order, self.stop).await?;
-        let placed = self.place(&order, &made);
+        let came = self.make_and_place(&order).await;
+        self.put_down(&order, &came);
+        came
+    }
+
+    async fn make_and_place(&self, order: &Order) -> Result<Fate, Ending> {
+        let made = self.make(order, self.stop).await?;
+        let placed = self.place(order, &made);
         let _ = std::fs::remove_file(&made);
-        let after = match placed? {
-            Ok(after) => after,
-            Err(reason) => return Ok(Fate::Skipped(reason)),
-        };
-        let output = order.target;
-        Ok(Fate::Converted { output, before: order.before, after, job: None, note: None })
+        let (output, before) = (order.target.clone(), order.before);
+        Ok(match placed? {
+            Ok(after) => Fate::Converted { output, before, after, job: None, note: None },
+            Err((after, reason)) => Fate::Kept { before, after, reason },
+        })
     }
 
     /// Copies the output beside its place and gives it its name, which must be free.
-    fn place(&self, order: &Order, made: &Path) -> Result<Result<u64, String>, Failure> {
+    fn place(&self, order: &Order, made: &Path) -> Result<Size, Failure> {
         let after = match self.size(order, made)? {
             Ok(after) => after,
-            Err(reason) => return Ok(Err(reason)),
+            Err(kept) => return Ok(Err(kept)),
         };
         let folder = order.target.parent().unwrap_or(Path::new("/"));
         std::fs::create_dir_all(folder)

@@ -49,6 +49,10 @@ pub(super) fn line(file: &Path, fate: Fate) -> Line {
         }
         Fate::Planned(output) => (line.result, line.output) = ("planned", Some(shown(&output))),
         Fate::Skipped(reason) => line.reason = Some(reason),
+        Fate::Kept { before, after, reason } => {
+            (line.bytes_before, line.bytes_after) = (before, Some(after));
+            line.reason = Some(reason);
+        }
         Fate::Held(by) => {
             line.reason = Some(format!("{by} works on it"));
             line.again = true;

@@ -6,11 +6,13 @@ use super::open;
 use crate::cli::args::{Common, ConvertArgs};
 use crate::cli::signals::Stop;
 use crate::exit::Ending;
+use crate::library::ledger::Ledger;
+use crate::library::place::Place;
 use crate::paths;
 use crate::share::lock::Watcher;
 use reelmill_core::error::Failure;
 use reelmill_media::tools::Tools;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What came of a file.
 pub(crate) enum Came {
@@ -25,6 +27,8 @@ pub(crate) enum Came {
     },
     /// It stays as it is, for this reason.
     Skipped(String),
+    /// The output was no smaller, in words.
+    Kept(String),
     /// Somebody else works on it: who.
     Held(String),
     /// It could not be converted.
@@ -33,7 +37,7 @@ pub(crate) enum Came {
     Interrupted,
 }
 
-/// Converts the file that `args` names, of the library at `root`.
+/// Converts the file that `args` names, of the library at `place`.
 ///
 /// # Errors
 /// When the library's records cannot be used.
@@ -41,8 +45,9 @@ pub(crate) async fn one(
     args: &ConvertArgs,
     common: &Common,
     (tools, stop): (&Tools, &Stop),
-    root: &Path,
+    place: &Place,
 ) -> Result<Came, Ending> {
+    let root = place.root.as_path();
     let file = args.file.clone().unwrap_or_default();
     let library = open(args, root)?;
     let scratch = args.scratch.clone().unwrap_or_else(paths::scratch).join("convert");
@@ -55,11 +60,13 @@ pub(crate) async fn one(
         root,
         library: library.as_ref(),
         watcher: Watcher::new(args.lock_expiry),
+        ledger: Some(Ledger::of_watched(place)),
     };
     Ok(match job.convert(&file).await {
         Fate::Converted { output, before, after, .. } => Came::Converted { output, before, after },
         Fate::Planned(target) => Came::Skipped(format!("it would become {}", target.display())),
         Fate::Skipped(reason) => Came::Skipped(reason),
+        Fate::Kept { reason, .. } => Came::Kept(reason),
         Fate::Held(by) => Came::Held(by),
         Fate::Failed(failure) => Came::Failed(failure),
         Fate::Interrupted => Came::Interrupted,
