@@ -112,7 +112,8 @@ impl LibraryStore {
         let within = folder.map(|folder| [folder, b"/"].concat());
         let get = "SELECT at / ?1 AS minute, preset, machine, came, count(*), sum(before), \
                           sum(ifnull(after, 0)) FROM outcome WHERE (?2 IS NULL OR library = ?2) \
-                   AND (?3 IS NULL OR substr(path, 1, length(?3)) = ?3) GROUP BY minute, preset, machine, came ORDER BY minute";
+                   AND (?3 IS NULL OR substr(path, 1, length(?3)) = ?3) \
+                   GROUP BY minute, preset, machine, came ORDER BY minute";
         let get = sqlx::query(get).bind(MINUTE).bind(library).bind(within);
         let mut rows = get.fetch(&self.pool);
         while let Some(row) = rows.try_next().await.map_err(fault)? {
@@ -255,3 +256,6 @@ async fn note(
     let put = sqlx::query(put).bind(outcome.at.0).bind(word(outcome.came)).bind(note);
     put.bind(library).bind(folder).bind(name).execute(db).await.map(|_| ())
 }
+
+#[cfg(test)]
+mod tests;
