@@ -87,7 +87,8 @@ impl LibraryStore {
         }
         for outcome in new.outcomes {
             put(&mut write, (library, new.name), outcome).await.map_err(fault)?;
-            if !(outcome.watch && outcome.machine == own) && !new.anew {
+            let noted = new.anew || (outcome.watch && outcome.machine == own);
+            if !noted {
                 note(&mut write, library, outcome).await.map_err(fault)?;
             }
         }

@@ -113,11 +113,11 @@ impl Ran {
     /// The same; what does not end by itself is killed with all that it started, and says so.
     pub(crate) fn in_time(command: &mut Command) -> Self {
         use rustix::process::{Pid, Signal, kill_process_group};
-        use std::sync::mpsc::{RecvTimeoutError, channel};
+        use std::sync::mpsc::{RecvTimeoutError, sync_channel};
         let child = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = child.spawn().unwrap();
         let group = Pid::from_child(&child);
-        let (ended, end) = channel::<()>();
+        let (ended, end) = sync_channel::<()>(1);
         let guard = std::thread::spawn(move || {
             let hangs = end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout);
             if hangs {

@@ -117,7 +117,7 @@ impl Work<'_> {
             if let Some((_, args)) = &self.files[at].order {
                 self.job.args = args.as_ref().clone();
             }
-            let fate = self.job.convert(&file).await;
+            let fate = Box::pin(self.job.convert(&file)).await;
             let args = std::mem::replace(&mut self.job.args, asked);
             match fate {
                 Fate::Held(by) => held.push((at, by)),
