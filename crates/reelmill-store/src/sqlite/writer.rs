@@ -6,17 +6,13 @@
 //! is answered before the group is committed: an acknowledged operation is on disk,
 //! and a busy farm pays for one flush where it would have paid for many.
 
-mod pace;
-
 use super::db::Db;
 use super::guard::Guard;
 use super::wal::Wal;
 use crate::{ApplyError, StoreError};
-use pace::Pace;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// Most operations that wait for the thread; who comes then waits for his place.
@@ -25,9 +21,6 @@ const QUEUE: usize = 1024;
 /// Most operations of a group: those behind the flush's cost do not count any more,
 /// and the first one waits for the last.
 const GROUP: usize = 128;
-
-/// How often the thread looks who has come while it waits for others.
-const GLANCE: Duration = Duration::from_micros(50);
 
 /// What an operation can fail with: the store's own failure, among others.
 pub(super) trait Cause: From<StoreError> {
@@ -133,7 +126,7 @@ impl Writer {
     /// Starts the thread. `guard` is let go after the connection.
     pub(super) fn start(db: Db, wal: Wal, guard: Guard) -> Result<Self, StoreError> {
         let (sender, orders) = mpsc::channel(QUEUE);
-        let desk = Desk { db, wal, orders, pace: Pace::default(), _guard: guard };
+        let desk = Desk { db, wal, orders, _guard: guard };
         let thread = std::thread::Builder::new().name("reelmill-rows".into());
         let handle = thread.spawn(move || desk.serve());
         let handle = handle.map_err(|error| broken(&format!("no thread: {error}")))?;
@@ -175,7 +168,6 @@ struct Desk {
     db: Db,
     wal: Wal,
     orders: mpsc::Receiver<Order>,
-    pace: Pace,
     /// Let go only after the connection.
     _guard: Guard,
 }
@@ -201,18 +193,9 @@ impl Desk {
         }
     }
 
-    /// Waits a moment for those who are likely to come, with one who is there.
-    fn gather(&self) {
-        let until = Instant::now() + self.pace.pause(1 + self.orders.len());
-        while Instant::now() < until && !self.pace.is_full(1 + self.orders.len()) {
-            std::thread::park_timeout(GLANCE);
-        }
-    }
-
     /// Runs `first` and those that wait behind it, flushes them together and answers
     /// them; yields an order that was met and belongs to no group.
     fn group(&mut self, first: Box<dyn Work>) -> Option<Order> {
-        self.gather();
         let mut members = vec![first];
         let mut other = None;
         let mut state = self.db.step("BEGIN IMMEDIATE");
@@ -231,9 +214,7 @@ impl Desk {
         if leaves_out("answer-after-commit") {
             members.drain(..).for_each(|member| member.answer(Ok(())));
         }
-        let (count, begun) = (members.len(), Instant::now());
         let done = state.and_then(|()| self.db.step("COMMIT"));
-        self.pace.ended(count, self.orders.len(), begun.elapsed());
         if done.is_err()
             && !self.db.0.is_autocommit()
             && let Err(error) = self.db.step("ROLLBACK")
