@@ -58,9 +58,12 @@ pub(super) fn recall(memory: &Path, program: &Path, level: Level) -> Option<Ffmp
     Some(FfmpegVersion::parse(&known.version))
 }
 
-/// Keeps what programs said. That it cannot be kept is nobody's trouble: they are
-/// asked again.
+/// Keeps what programs said, if the file's folder is there: who only asks makes none.
+/// That it cannot be kept is nobody's trouble: they are asked again.
 pub(super) fn remember(memory: &Path, level: Level, said: &[(&Path, &FfmpegVersion)]) {
+    if !memory.parent().is_some_and(Path::is_dir) {
+        return;
+    }
     let mut all = read(memory);
     for (path, version) in said {
         let Some(program) = Program::at(path, level) else { return };
@@ -80,7 +83,6 @@ fn read(memory: &Path) -> Vec<Known> {
 
 fn write(memory: &Path, all: &[Known]) -> std::io::Result<()> {
     let folder = memory.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     serde_json::to_writer(&mut file, all)?;
     file.persist(memory)?;
@@ -102,6 +104,9 @@ mod tests {
         assert_eq!(recall(&one), None, "no file yet");
 
         let said = [(one.as_path(), &version("5.1.9-0+deb12u1")), (&two, &version("7.1"))];
+        remember(&memory, Level::Limits, &said);
+        assert!(!place.path().join("a").exists(), "nothing is written where nothing is");
+        std::fs::create_dir(place.path().join("a")).unwrap();
         remember(&memory, Level::Limits, &said);
         assert_eq!(recall(&one).as_deref(), Some("5.1.9-0+deb12u1"));
         assert_eq!(recall(&two).as_deref(), Some("7.1"));
