@@ -40,7 +40,7 @@ memory() {
   farm_serve coordinator --workers 0
   row "start with these jobs" "$(awk -v a="$begun" -v b="$(date +%s%N)" 'BEGIN { printf "%.1f", (b - a) / 1e9 }')" s ""
   pid="${farm_pid[coordinator]}"
-  jobs="$(curl -s "$farm_url/api/v1/queue" | grep -o '"queued":[0-9]*' | tr -dc 0-9)"
+  jobs="$(curl -s "$farm_url/api/v1/queue" | grep -o '[a-z]*":[0-9]*' | awk -F: '{ s += $2 } END { print s }')"
   # What people and programs look at.
   local turn
   for ((turn = 0; turn < 20; turn++)); do

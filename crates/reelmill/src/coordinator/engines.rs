@@ -113,6 +113,7 @@ impl Coordinator {
         event: &DispatchEvent,
     ) -> Result<Job, Failure> {
         let mut job = job.clone();
+        self.dispatches.comes();
         // Somebody may be faster; what is right then is decided anew.
         for _ in 0..8 {
             let Some(dispatch) = &job.dispatch else {
@@ -311,15 +312,19 @@ impl Coordinator {
 
     /// Jobs of the dispatch protocol in these states.
     async fn dispatched(&self, states: &[JobState]) -> Result<Vec<Job>, Failure> {
+        if self.dispatches.mark().is_none() {
+            return Ok(Vec::new());
+        }
         let filter = JobFilter { states: states.to_vec(), ..JobFilter::default() };
-        let mut jobs = self.all_jobs(filter).await?;
-        jobs.retain(|job| job.dispatch.is_some());
-        Ok(jobs)
+        self.all_jobs(filter, |job| job.dispatch.is_some()).await
     }
 
-    /// Makes jobs free that engines have of which `lost` says so.
-    async fn take_back(&self, lost: impl Fn(&str) -> bool) -> Result<(), Failure> {
-        for job in self.dispatched(&[JobState::Running]).await? {
+    /// Makes jobs free that engines have of which `lost` says so; tells whether any
+    /// engine or worker has one.
+    async fn take_back(&self, lost: impl Fn(&str) -> bool) -> Result<bool, Failure> {
+        let running = self.dispatched(&[JobState::Running]).await?;
+        let any = !running.is_empty();
+        for job in running {
             let engine = job.dispatch.as_ref().and_then(|dispatch| dispatch.engine.as_deref());
             if engine.is_some_and(&lost) {
                 tracing::warn!(job = %job.id, engine, "the engine is gone; the job waits again");
@@ -328,20 +333,26 @@ impl Coordinator {
                 }
             }
         }
-        Ok(())
+        Ok(any)
     }
 
     /// Frees jobs of engines that fell silent, and gives those that no engine
     /// will take to our own workers.
     pub(super) async fn place_dispatched(&self) -> Result<(), Failure> {
+        let Some(mark) = self.dispatches.mark() else { return Ok(()) };
         let now = clock::now();
         let kept = self.kept().await?;
         let alive: Vec<&Kept> =
             kept.iter().filter(|kept| self.engine_is_alive(kept, now)).collect();
         let lost = |id: &str| !alive.iter().any(|kept| kept.engine.engine_id == id);
-        self.take_back(lost).await?;
+        let running = self.take_back(lost).await?;
         let policy = self.settings.service.external_engines;
-        for job in self.dispatched(&[JobState::Uploading]).await? {
+        let waiting = self.dispatched(&[JobState::Uploading]).await?;
+        // A job that waits inside, queued, comes back by an event if at all.
+        if !running && waiting.is_empty() {
+            self.dispatches.none_found(mark);
+        }
+        for job in waiting {
             let Some(dispatch) = job.dispatch.as_ref().filter(|d| d.waits(job.state) && !d.inside)
             else {
                 continue;

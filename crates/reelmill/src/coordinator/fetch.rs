@@ -104,10 +104,10 @@ impl Coordinator {
     /// Begins to bring in what waits for it.
     pub(super) async fn fetch_waiting(self: &Arc<Self>) -> Result<(), Failure> {
         let filter = JobFilter { states: vec![JobState::Uploading], ..JobFilter::default() };
-        let mut waiting = self.all_jobs(filter).await?;
-        waiting.retain(|job| {
+        let ours = |job: &Job| {
             is_remote(&job.source) && job.dispatch.as_ref().is_none_or(|dispatch| dispatch.inside)
-        });
+        };
+        let mut waiting = self.all_jobs(filter, ours).await?;
         self.fetches.keep_only(&waiting);
         // Newest first, so that the oldest is popped first.
         while let Some(job) = waiting.pop() {

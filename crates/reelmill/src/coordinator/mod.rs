@@ -4,6 +4,7 @@
 mod bound;
 mod claims;
 mod dispatch;
+mod dispatches;
 mod engines;
 mod fetch;
 mod fleet;
@@ -34,6 +35,7 @@ pub(crate) use view::{ChunkView, JobView, SizeView, WorkerView};
 use crate::clock;
 use crate::outside::Outside;
 use claims::Claims;
+use dispatches::Dispatches;
 use fetch::Fetches;
 use fleet::Fleet;
 use judge::Plans;
@@ -97,6 +99,8 @@ pub(crate) struct Coordinator {
     outside: Result<Outside, Failure>,
     /// Sources on their way.
     fetches: Fetches,
+    /// Whether there is anything for engines.
+    dispatches: Dispatches,
     /// One assignment to an engine at a time.
     assigning: Mutex<()>,
     /// One promise of space at a time.
@@ -129,6 +133,7 @@ impl Coordinator {
             noted: Noted::default(),
             outside,
             fetches: Fetches::default(),
+            dispatches: Dispatches::default(),
             assigning: Mutex::new(()),
             promising: Mutex::new(()),
             hooking: Mutex::new(()),

@@ -4,6 +4,7 @@
 use super::Coordinator;
 use reelmill_core::dispatch::ExternalEngines;
 use reelmill_core::error::Failure;
+use reelmill_core::job::Job;
 use reelmill_store::{JobFilter, WorkerState};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -127,11 +128,13 @@ impl Coordinator {
         Ok(())
     }
 
-    /// All jobs of `filter`, page by page; its limit is the page's size.
+    /// All jobs of `filter` that `wanted` wants, page by page: no more than a page of
+    /// the others is ever in memory.
     pub(super) async fn all_jobs(
         &self,
         mut filter: JobFilter,
-    ) -> Result<Vec<reelmill_core::job::Job>, Failure> {
+        wanted: impl Fn(&Job) -> bool + Send,
+    ) -> Result<Vec<Job>, Failure> {
         let mut all = Vec::new();
         filter.limit = 200;
         loop {
@@ -139,7 +142,7 @@ impl Coordinator {
             let Some(last) = page.last() else { return Ok(all) };
             filter.after = Some(last.id);
             let whole = page.len() == 200;
-            all.extend(page);
+            all.extend(page.into_iter().filter(|job| wanted(job)));
             if !whole {
                 return Ok(all);
             }

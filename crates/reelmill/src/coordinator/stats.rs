@@ -131,7 +131,7 @@ impl Coordinator {
     /// # Errors
     /// When the store fails.
     pub(crate) async fn every_job(&self, filter: JobFilter) -> Result<Vec<Job>, Failure> {
-        self.all_jobs(filter).await
+        self.all_jobs(filter, |_| true).await
     }
 
     /// The number of the newest event.

@@ -105,6 +105,9 @@ impl Coordinator {
             true => Vec::new(),
             false => vec![Task::new(analyse, TaskKind::Analyse, 0, now)],
         };
+        if job.dispatch.is_some() {
+            self.dispatches.comes();
+        }
         let new = NewJob { job: job.clone(), idempotency_key: submission.idempotency_key, tasks };
         let submitted = self.store.job_submit(new).await?;
         self.bell.notify_waiters();
