@@ -57,6 +57,11 @@ async fn b1_to_b6_a_film_with_a_full_layer_is_encoded_in_chunks_and_cropped() {
     hdr10_as_in_the_source(&made.out);
     hdr10_as_in_the_source(&mkv);
     colours(&made.out);
+    assert_eq!(language(&made.out), language(&mkv));
+}
+
+fn language(path: &Path) -> String {
+    identified(path)["tracks"][0]["properties"]["language"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Row B4: each chunk has the same parameter sets.
@@ -105,6 +110,7 @@ async fn b1_to_b6_the_real_film_is_encoded_in_chunks_and_cropped() {
     one_set_of_parameters(&made);
     hdr10_as_in_the_source(&made.out);
     colours(&made.out);
+    assert_eq!((language(&source), language(&made.out)), ("und".into(), "und".into()));
     // The metadata's bytes are those of the expected result.
     let expected = rpus(&media.join("dv/ref_p81_reencoded_crop_chunked_240f.mkv"));
     for (ours, theirs) in rpus(&made.out).iter().zip(&expected) {
