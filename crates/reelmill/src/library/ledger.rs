@@ -147,10 +147,12 @@ pub(crate) async fn take_in(place: &Place, store: &LibraryStore) -> Result<usize
     let id = place.record.id;
     let known = store.ledgers(id).await.map_err(|e| e.failure())?;
     let mut lines = 0;
-    for folder in [place.root.join(FOLDER).join(HISTORY), aside(place)] {
+    // The same machine may have one of each, by the same name.
+    let within = (place.root.join(FOLDER).join(HISTORY), "");
+    for (folder, prefix) in [within, (aside(place), "aside/")] {
         let Ok(entries) = std::fs::read_dir(folder) else { continue };
         for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
             let Ok(size) = entry.metadata().map(|meta| meta.len()) else { continue };
             let mut from = known.get(&name).copied().unwrap_or(0);
             let mut anew = size < from;

@@ -95,4 +95,19 @@ fn what_was_saved_is_told_by_time_preset_and_machine() {
     let rules = ["--preset", "h264", "--kept"];
     assert_eq!(listed(&place, &root, &rules)[0]["verdict"]["why"], "undone");
     assert_eq!(listed(&place, &root, &["--stats", "preset"])[0]["bytes_saved"], 0);
+
+    // What this machine wrote while it could not write into the library is told as well.
+    let records = root.join(".reelmill");
+    let mark = std::fs::read(records.join("library.json")).unwrap();
+    let mark: Value = serde_json::from_slice(&mark).unwrap();
+    let ledger = std::fs::read_dir(records.join("history")).unwrap().next().unwrap().unwrap();
+    let text = std::fs::read_to_string(ledger.path()).unwrap();
+    let converted = text.lines().find(|line| line.contains("\"converted\"")).unwrap();
+    let aside = place.path(&format!("state/{}.history", mark["library"].as_str().unwrap()));
+    std::fs::create_dir(&aside).unwrap();
+    std::fs::write(aside.join(ledger.file_name()), format!("{converted}\n")).unwrap();
+    for _ in 0..2 {
+        let all = &listed(&place, &root, &["--stats", "saved"])[0];
+        assert_eq!((&all["converted"], &all["undone"]), (&2.into(), &1.into()), "{all}");
+    }
 }
