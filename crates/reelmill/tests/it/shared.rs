@@ -4,6 +4,7 @@ use super::fire::{Case, Fire, KINDS_OF_STEPS, Point, strace};
 use super::folder::{convert, films, names, tiny};
 use super::support::{Place, Ran, Running, clip, long, wait_for};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -44,6 +45,65 @@ fn works(films: &Path, running: &Running) -> bool {
     })
 }
 
+/// What the slots of a folder tell of tries that were begun again.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Again {
+    /// Tries in all.
+    tries: usize,
+    /// Begun after one whose process was killed, by its number.
+    after_killed: BTreeMap<u64, usize>,
+    /// Begun although the process before was not killed: what is done twice for nothing.
+    after_living: Vec<String>,
+}
+
+impl Again {
+    fn told(films: &Path, killed: &[u64]) -> Self {
+        let mut again = Self::default();
+        for first in ending(&films.join(".reelmill/slots"), "/0.json") {
+            let slots =
+                (0..).map_while(|n| std::fs::read(first.with_file_name(format!("{n}.json"))).ok());
+            let slots: Vec<Value> =
+                slots.map(|text| serde_json::from_slice(&text).unwrap()).collect();
+            again.tries += slots.iter().filter(|slot| slot["slot"] == "lease").count();
+            for two in slots.windows(2).filter(|two| two[1]["slot"] == "lease") {
+                let before = two[0]["who"]["pid"].as_u64().unwrap();
+                if killed.contains(&before) && two[0]["slot"] == "lease" {
+                    *again.after_killed.entry(before).or_default() += 1;
+                } else {
+                    again.after_living.push(format!("{} then {}", two[0], two[1]));
+                }
+            }
+        }
+        again
+    }
+}
+
+/// Waits for the workers' end. What bounds it: for each file that gets done they have the
+/// time that any condition has, so that a folder that nobody gets on with ends the test.
+fn all_end(workers: &mut [Running], films: &Path) {
+    let done = || names(&films.join(".reelmill/trash")).len();
+    let mut over = false;
+    while !over {
+        let before = done();
+        over = wait_for("another file, or the end", || {
+            let over = workers.iter_mut().all(|worker| worker.0.try_wait().unwrap().is_some());
+            (over || done() > before).then_some(over)
+        });
+    }
+    for worker in workers {
+        assert_eq!(worker.wait(), 0);
+    }
+}
+
+/// How often the workers that came to their end say of `film` that they converted it.
+fn told_converted(place: &Place, film: &str) -> usize {
+    let runs = place.names().into_iter().filter(|name| name.starts_with("out-"));
+    let text: String =
+        runs.map(|name| std::fs::read_to_string(place.path(&name)).unwrap()).collect();
+    let converted = |line: &&str| line.contains(film) && line.contains(r#""result":"converted""#);
+    text.lines().filter(converted).count()
+}
+
 #[test]
 fn four_processes_convert_each_file_once_though_two_are_killed_and_restarted() {
     let place = Place::new();
@@ -57,7 +117,7 @@ fn four_processes_convert_each_file_once_though_two_are_killed_and_restarted() {
         (0..count).map(|n| std::fs::read(films.join(format!("film{n:03}.mkv"))).unwrap()).collect();
     let mut workers: Vec<Running> =
         (0..4).map(|number| worker(&place, &films, number, 0)).collect();
-    let mut killed = 0;
+    let mut killed = Vec::new();
     for run in 1..=kills {
         let victim = run % 2;
         let over = |worker: &mut Running| worker.0.try_wait().unwrap().is_some();
@@ -69,12 +129,10 @@ fn four_processes_convert_each_file_once_though_two_are_killed_and_restarted() {
             break;
         }
         let next = worker(&place, &films, victim, run);
+        killed.push(u64::from(workers[victim].0.id()));
         std::mem::replace(&mut workers[victim], next).kill();
-        killed += 1;
     }
-    for worker in &mut workers {
-        assert_eq!(worker.wait(), 0);
-    }
+    all_end(&mut workers, &films);
     let last = Ran::of(&mut convert(&place, &films, &["--replace", "--shared", "--json"])).ok();
     assert_eq!(last.events().pop().unwrap()["converted"], 0, "{}", last.out);
     let mut trash: Vec<Vec<u8>> = ending(&films.join(".reelmill/trash"), ".mkv")
@@ -83,21 +141,25 @@ fn four_processes_convert_each_file_once_though_two_are_killed_and_restarted() {
         .collect();
     assert_eq!(trash.len(), count, "each original is kept once");
     for (number, original) in before.iter().enumerate() {
-        let now = std::fs::read(films.join(format!("film{number:03}.mkv"))).unwrap();
+        let name = format!("film{number:03}.mkv");
+        let now = std::fs::read(films.join(&name)).unwrap();
         assert_ne!(&now, original, "film {number} was converted");
+        assert!(told_converted(&place, &name) <= 1, "film {number} was converted twice");
         let at = trash.iter().position(|kept| kept == original);
         trash.swap_remove(at.unwrap_or_else(|| panic!("original {number} is lost")));
     }
     assert_eq!(names(&films).len(), count + 1, "no lock, no part: {:?}", names(&films));
     assert!(names(&films.join(".reelmill/hold")).is_empty());
-    let slots = ending(&films.join(".reelmill/slots"), ".json");
-    let marks: Vec<Value> = slots
-        .iter()
-        .map(|path| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
-        .collect();
-    let leases = marks.iter().filter(|mark| mark["slot"] == "lease").count();
-    println!("{count} files, {killed} kills, {} conversions begun twice", leases - count);
-    assert!(leases - count <= killed, "only what a killed process had is begun again");
+    let again = Again::told(&films, &killed);
+    let (lost, living) = (again.after_killed.values().sum::<usize>(), again.after_living.len());
+    println!(
+        "{count} files, {} tries, {} kills: {lost} tries begun again after a kill, {living} others",
+        again.tries,
+        killed.len()
+    );
+    assert!(again.after_living.is_empty(), "done twice for nothing: {:#?}", again.after_living);
+    assert!(again.after_killed.values().all(|tries| *tries == 1), "{again:?}");
+    assert_eq!(again.tries, count + lost);
 }
 
 #[test]
