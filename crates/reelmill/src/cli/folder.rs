@@ -24,14 +24,13 @@ use crate::library::ledger::Ledger;
 use crate::paths;
 use crate::share::library::Library;
 use crate::share::lock::{Watcher, remove_stale};
-use crate::share::recover::{is_part, orphan, recover};
+use crate::share::recover::{clear_hidden, recover};
 use crate::share::trash;
 use ends::Fate;
 use job::FileJob;
 use line::line;
 use reelmill_core::error::Failure;
 use serde::Serialize;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use work::{Item, Work};
@@ -135,12 +134,9 @@ fn clear(found: &walk::Found, library: Option<&Library>, watcher: &mut Watcher, 
                 let _ = remove_stale(path, &lock);
             }
         }
+        clear_hidden(library, &found.hidden);
     }
-    for path in &found.hidden {
-        let ours = path.file_name().is_some_and(|name| is_part(name.as_bytes()));
-        let over = ours && library.is_some_and(|library| orphan(library, path));
-        if over || walk::abandoned(path) {
-            let _ = std::fs::remove_file(path);
-        }
+    for path in found.hidden.iter().filter(|path| walk::abandoned(path)) {
+        let _ = std::fs::remove_file(path);
     }
 }

@@ -5,8 +5,8 @@ use super::out;
 use super::share_args::LocksArgs;
 use crate::exit::{Ending, Exit};
 use crate::share::library::{Library, real, root_of};
-use crate::share::lock::{Found, Watcher, remove_stale};
-use crate::share::recover::{is_part, orphan, recover};
+use crate::share::lock::{DRAFT, Found, Watcher, remove_stale};
+use crate::share::recover::{clear_hidden, is_part, recover};
 use reelmill_core::error::Failure;
 use reelmill_core::lockfile::ENDING;
 use std::os::unix::ffi::OsStrExt;
@@ -32,9 +32,7 @@ pub(crate) fn locks(args: &LocksArgs, common: &Common) -> Result<Exit, Ending> {
         for id in recover(&library)? {
             out::note(&format!("job {id} is not settled yet: its worker may still live"));
         }
-        for path in hidden.iter().filter(|path| orphan(&library, path)) {
-            let _ = std::fs::remove_file(path);
-        }
+        clear_hidden(&library, &hidden);
     }
     if count == 0 && !common.json && !common.quiet {
         out::note("nobody works here");
@@ -81,7 +79,7 @@ fn ours(dir: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Failure> {
                 folders.push(entry.path());
             } else if name.as_bytes().ends_with(ENDING.as_bytes()) {
                 locks.push(entry.path());
-            } else if is_part(name.as_bytes()) {
+            } else if is_part(name.as_bytes()) || name.as_bytes().starts_with(DRAFT.as_bytes()) {
                 hidden.push(entry.path());
             }
         }

@@ -9,6 +9,7 @@
 //! two digits.
 
 use super::known::{Entry, Known};
+use crate::share::leftovers;
 use reelmill_core::error::Failure;
 use reelmill_core::facts::Facts;
 use reelmill_core::library::files::Seen;
@@ -19,6 +20,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The version that is written, and the latest that is read.
@@ -145,6 +147,9 @@ pub(crate) async fn write(
     let fail = |e: std::io::Error| Failure::io(format!("write {}", path.display()), &e);
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut part = tempfile::Builder::new().prefix(".scan-").tempfile_in(folder).map_err(fail)?;
+    // What killed scans left is as large as this one; its time is that of the same clock.
+    let now = part.as_file().metadata().map_err(fail)?.mtime();
+    leftovers::clear(folder, &[".scan-", ".mark-"], now);
     let mut out = Out {
         to: BufWriter::with_capacity(256 << 10, part.as_file_mut()),
         shapes: HashMap::new(),

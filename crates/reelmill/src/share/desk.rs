@@ -1,5 +1,6 @@
 //! A process at a job: carries out what [`Member`] asks for, one step at a time.
 
+use super::leftovers;
 use super::library::Library;
 use super::record::{Deal, Record};
 use crate::{clock, mutant};
@@ -345,6 +346,10 @@ impl Desk {
             Some(Mark::Done { kept }) if matches!(leave, Leave::Settled(_) | Leave::Finished) => {
                 kept
             }
+            Some(Mark::Done { .. }) if leave == Leave::GivenBack => {
+                leftovers::clear_slots(library, &self.id);
+                return self.let_go(library);
+            }
             _ => return self.let_go(library),
         };
         if let (Some(n), Some(deal)) = (kept, &self.deal) {
@@ -361,19 +366,8 @@ impl Desk {
         }
         self.forget_restored(library);
         let _ = library.fs.remove(&library.open_mark(&self.id));
-        self.sweep(library);
+        leftovers::clear_slots(library, &self.id);
         self.let_go(library);
-    }
-
-    /// What killed processes left among the slots: drafts, and signs of life.
-    fn sweep(&self, library: &Library) {
-        let folder = library.slots(&self.id);
-        for name in library.fs.list(&folder).unwrap_or_default() {
-            let text = name.to_string_lossy();
-            if text.starts_with("tmp-") || text.ends_with(".beat") {
-                let _ = library.fs.remove(&folder.join(&name));
-            }
-        }
     }
 
     fn let_go(&self, library: &Library) {

@@ -30,6 +30,18 @@ pub(crate) fn clear_these(library: &Library, paths: &[PathBuf]) {
     }
 }
 
+/// Removes what killed processes left among the slots of a job that is done: drafts, and
+/// signs of life.
+pub(crate) fn clear_slots(library: &Library, id: &str) {
+    let folder = library.slots(id);
+    for name in library.fs.list(&folder).unwrap_or_default() {
+        let text = name.to_string_lossy();
+        if text.starts_with("tmp-") || text.ends_with(".beat") {
+            let _ = library.fs.remove(&folder.join(&name));
+        }
+    }
+}
+
 /// Removes what was written to last more than a day before `now`. What cannot be removed stays.
 fn remove_old(path: &Path, now: i64) {
     let Ok(meta) = std::fs::symlink_metadata(path) else { return };

@@ -3,6 +3,7 @@
 
 pub(crate) mod desk;
 pub(crate) mod fs;
+pub(crate) mod leftovers;
 pub(crate) mod library;
 pub(crate) mod lock;
 pub(crate) mod part;

@@ -1,5 +1,6 @@
 //! What a mount can do, found by trying.
 
+use super::leftovers;
 use crate::clock;
 use rustix::fs::{CWD, RenameFlags};
 use std::io;
@@ -35,12 +36,17 @@ const LOCAL_UNNUMBERED: &[i64] = &[0x794C_7630, 0x4D44, 0x2011_BAB0, 0x7366_746E
 /// A clock that is off by more seconds than this is worth telling.
 const CLOCK_OFF: i64 = 5;
 
-/// Measures the mount that `folder` lies on; leaves nothing there.
+/// What lies in the folder begins so: of what is tried here, and of looks at the file
+/// server's clock.
+const NAMES: &[&str] = &["probe-", "clock-"];
+
+/// Measures the mount that `folder` lies on; leaves nothing there, and removes what killed
+/// processes left.
 ///
 /// # Errors
 /// When files cannot be created there at all.
 pub(crate) fn measure(folder: &Path) -> io::Result<Can> {
-    let place = tempfile::Builder::new().prefix("probe-").tempdir_in(folder)?;
+    let place = tempfile::Builder::new().prefix(NAMES[0]).tempdir_in(folder)?;
     let at = |name: &str| place.path().join(name);
     std::fs::write(at("a"), "a")?;
     std::fs::write(at("b"), "b")?;
@@ -51,6 +57,7 @@ pub(crate) fn measure(folder: &Path) -> io::Result<Can> {
     let inodes = LOCAL.contains(&magic);
     let local = inodes || LOCAL_UNNUMBERED.contains(&magic);
     let written = std::fs::metadata(at("b"))?.mtime();
+    leftovers::clear(folder, NAMES, written);
     let clock_ahead = written - clock::now().0 / 1_000_000;
     let rename = |from: &str, to: &str, flags| {
         rustix::fs::renameat_with(CWD, at(from), CWD, at(to), flags).is_ok()

@@ -2,12 +2,14 @@
 //! server. An order is a file that is written once; who works on it is decided
 //! by the slots of the film it names; its end is another file, written once.
 
+use super::leftovers;
 use super::library::Library;
 use crate::clock;
 use reelmill_core::container::Container;
 use reelmill_core::error::Failure;
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// What is to be done with a file.
@@ -98,6 +100,10 @@ fn all<T: serde::de::DeserializeOwned>(
         .fs
         .list(folder)
         .map_err(|e| Failure::io(format!("read {}", folder.display()), &e))?;
+    let (drafts, names): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| name.as_bytes().starts_with(b"tmp-"));
+    let drafts: Vec<_> = drafts.iter().map(|name| folder.join(name)).collect();
+    leftovers::clear_these(library, &drafts);
     let mut found = Vec::new();
     for name in names {
         let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".json")) else { continue };

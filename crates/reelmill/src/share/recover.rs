@@ -2,14 +2,16 @@
 //! outputs that wait beside a place they will never get.
 
 use super::desk::{Desk, Stop};
+use super::leftovers;
 use super::library::Library;
+use super::lock::DRAFT;
 use super::record::Record;
 use reelmill_core::error::Failure;
 use reelmill_core::names;
 use reelmill_core::settle::Way;
 use reelmill_core::slots::{Leave, Mark};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Outputs of which nobody can say whether they are still made are removed when
 /// they are older: in units of 100 ns, one week.
@@ -86,7 +88,7 @@ fn marked(name: &[u8]) -> Option<(String, Option<usize>)> {
 
 /// Whether `path` is an output that waits beside a place which it will never
 /// get: its maker is gone and no commit speaks of it.
-pub(crate) fn orphan(library: &Library, path: &Path) -> bool {
+fn orphan(library: &Library, path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_bytes();
     let Some((id, slot)) = marked(name) else { return false };
     let Ok(records) = library.records(&id) else { return false };
@@ -101,6 +103,17 @@ pub(crate) fn orphan(library: &Library, path: &Path) -> bool {
         Some(slot) => records.get(slot).is_some_and(|record| record.who.dead()),
         None => old(library, path),
     }
+}
+
+/// Removes those of the hidden files `paths` that nobody will need any more: outputs that
+/// will never get their place, and old drafts of lock files.
+pub(crate) fn clear_hidden(library: &Library, paths: &[PathBuf]) {
+    let name = |path: &PathBuf| path.file_name().unwrap_or_default().as_bytes().to_vec();
+    for path in paths.iter().filter(|path| is_part(&name(path)) && orphan(library, path)) {
+        let _ = std::fs::remove_file(path);
+    }
+    let drafts = paths.iter().filter(|path| name(path).starts_with(DRAFT.as_bytes()));
+    leftovers::clear_these(library, &drafts.cloned().collect::<Vec<_>>());
 }
 
 fn old(library: &Library, path: &Path) -> bool {

@@ -31,6 +31,7 @@ mod judge;
 mod judges;
 mod kept;
 mod kill;
+mod leftovers;
 mod matrix;
 mod power;
 mod replace;

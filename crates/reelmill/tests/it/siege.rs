@@ -283,7 +283,7 @@ fn each_number(record: &mut Value, act: &mut impl FnMut(&mut Value)) {
 
 /// All that the program may read in a folder, without what is different each time: random names,
 /// which process wrote (none of them lives), when, and the numbers of files as such. What lies
-/// under `.reelmill/tmp` is tried out and never read again.
+/// under `.reelmill/tmp` is tried out, never read again, and removed for its age alone.
 fn print(fire: &Fire) -> String {
     let films = fire.films();
     let mut first_name: BTreeMap<u64, String> = BTreeMap::new();
