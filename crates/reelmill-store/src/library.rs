@@ -18,7 +18,7 @@ pub use stats::{Group, LibraryStats};
 pub use verdicts::{Judged, VerdictStats};
 
 use crate::StoreError;
-use crate::sqlite::{fault, refuse_network};
+use crate::sqlite::{fault, folder_of, fresh, refuse_network, turn};
 use futures::TryStreamExt;
 use reelmill_core::facts::Facts;
 use sqlx::migrate::Migrator;
@@ -109,12 +109,15 @@ impl LibraryStore {
     /// When it cannot be opened, lies on a network file system, or a later
     /// version wrote it.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
+        let folder = folder_of(path);
         std::fs::create_dir_all(folder).map_err(|error| {
             StoreError::Io(format!("cannot create {}: {error}", folder.display()))
         })?;
         refuse_network(path, folder)?;
+        if fresh::is_wanted(path) {
+            let _turn = turn(path, PATIENCE).await?;
+            fresh::make(path, &MIGRATIONS, 0).await?;
+        }
         // A cache may lose its last seconds in a power cut, never its shape.
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -154,8 +157,10 @@ impl LibraryStore {
                 return Ok(());
             }
         }
-        let run = MIGRATIONS.run(&self.pool).await;
-        run.map_err(|error| StoreError::Corrupt(format!("{}: {error}", path.display())))
+        // Whoever comes second finds nothing to be done.
+        let _turn = turn(path, PATIENCE).await?;
+        let mut db = self.pool.acquire().await.map_err(fault)?;
+        fresh::migrate(&MIGRATIONS, &mut db, path).await
     }
 
     /// The row of the library `uuid`, now seen at `root`.

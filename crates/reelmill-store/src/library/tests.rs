@@ -124,14 +124,18 @@ async fn dolby_vision_is_found_by_profile_layer_and_levels() {
 
 #[tokio::test]
 async fn a_cache_of_an_earlier_version_is_read_and_looking_again_is_no_change() {
+    for count in 1..MIGRATIONS.iter().count() {
+        is_read_and_looking_again_is_no_change(count).await;
+    }
+}
+
+/// A cache as the first `count` migrations left it.
+async fn is_read_and_looking_again_is_no_change(count: usize) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("library.db");
     let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
     let pool = SqlitePool::connect_with(options).await.unwrap();
-    let before = Migrator {
-        migrations: MIGRATIONS.iter().take(1).cloned().collect::<Vec<_>>().into(),
-        ..Migrator::DEFAULT
-    };
+    let before = Migrator::with_migrations(MIGRATIONS.iter().take(count).cloned().collect());
     before.run(&pool).await.unwrap();
     let mut old = film(b"A/film.mkv", Hdr::DolbyVision);
     let video = old.facts.as_mut().unwrap().video.as_mut().unwrap();
@@ -141,8 +145,9 @@ async fn a_cache_of_an_earlier_version_is_read_and_looking_again_is_no_change() 
         "INSERT INTO library (id, uuid, root) VALUES (1, 'one', x'2f')".to_owned(),
         "INSERT INTO folder (id, library, path) VALUES (1, 1, CAST('A' AS BLOB))".to_owned(),
         format!(
-            "INSERT INTO shape VALUES (1, '{text}', 'video', 'mkv', 'hevc', 1920, 1080, \
-                 'dolby_vision', ' aac ', ' ger ', ' eng ')"
+            "INSERT INTO shape (id, facts, kind, container, codec, width, height, hdr, \
+                 audio_codecs, audio_languages, subtitle_languages) VALUES (1, '{text}', \
+                 'video', 'mkv', 'hevc', 1920, 1080, 'dolby_vision', ' aac ', ' ger ', ' eng ')"
         ),
         format!(
             "INSERT INTO file (id, folder, name, size, mtime, digest, first_seen, shape, \
@@ -157,6 +162,7 @@ async fn a_cache_of_an_earlier_version_is_read_and_looking_again_is_no_change() 
     let store = LibraryStore::open(&path).await.unwrap();
     let found = store.find(&FileFilter::default(), 10).await.unwrap();
     assert_eq!(found[0].file, old);
+    assert!(store.ledgers(1).await.unwrap().is_empty(), "its ledgers are to be read");
     assert!(found[0].file.facts.as_ref().unwrap().outdated());
     let again = film(b"A/film.mkv", Hdr::DolbyVision);
     store.apply(1, &[put(again.clone())], NOW).await.unwrap();

@@ -5,6 +5,10 @@ use crate::StoreError;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Time between two looks at whether a lock is free.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Held while the database is open: no second process may use it.
 #[derive(Debug)]
@@ -16,14 +20,10 @@ impl Guard {
     /// Locks the database at `path`, after making sure that it lies where
     /// locks work.
     pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
+        let folder = folder_of(path);
         std::fs::create_dir_all(folder).map_err(|error| io("create the folder", folder, &error))?;
         refuse_network(path, folder)?;
-        let name = lock_path(path);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let mut lock = options.open(&name).map_err(|error| io("open", &name, &error))?;
+        let (name, mut lock) = lock_of(path)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -37,6 +37,42 @@ impl Guard {
         written.map_err(|error| io("write", &name, &error))?;
         Ok(Self { _lock: lock })
     }
+}
+
+/// Waits until nobody else makes the database at `path` or changes its tables; this
+/// one may while what it yields is held. For databases that several processes use.
+///
+/// # Errors
+/// `Busy` when somebody does for more than `patience`.
+pub(crate) async fn turn(path: &Path, patience: Duration) -> Result<File, StoreError> {
+    let (name, lock) = lock_of(path)?;
+    let end = Instant::now() + patience;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if Instant::now() < end => tokio::time::sleep(LOOK).await,
+            Err(TryLockError::WouldBlock) => {
+                let message = format!("another process has locked {}", name.display());
+                return Err(StoreError::Busy(message));
+            }
+            Err(TryLockError::Error(error)) => return Err(io("lock", &name, &error)),
+        }
+    }
+}
+
+/// The folder that `path` lies in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
+/// The lock file of the database at `path`, made if it is not there, with its name.
+fn lock_of(path: &Path) -> Result<(PathBuf, File), StoreError> {
+    let name = lock_path(path);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let lock = options.open(&name).map_err(|error| io("open", &name, &error))?;
+    Ok((name, lock))
 }
 
 /// Refuses a database at `path` in `folder` when that lies on a network file system.
@@ -63,7 +99,7 @@ fn holder(lock: &mut File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-fn io(what: &str, path: &Path, error: &std::io::Error) -> StoreError {
+pub(super) fn io(what: &str, path: &Path, error: &std::io::Error) -> StoreError {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     let told = format!("cannot {what} {}: {error}", path.display());
     match error.kind() {

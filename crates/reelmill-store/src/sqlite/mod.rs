@@ -2,6 +2,7 @@
 
 mod blobs;
 mod db;
+pub(crate) mod fresh;
 mod guard;
 mod jobs;
 mod listing;
@@ -18,10 +19,10 @@ mod writer;
 use crate::StoreError;
 use db::Db;
 use guard::Guard;
-pub(crate) use guard::refuse_network;
+pub(crate) use guard::{folder_of, refuse_network, turn};
 use readers::Readers;
 pub(crate) use rows::fault;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use std::path::Path;
@@ -50,16 +51,9 @@ impl SqliteStore {
     /// lies on one, `NewerDatabase` when a later version wrote it.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let guard = Guard::take(path)?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(db::PATIENCE);
-        let mut first = options.connect().await.map_err(fault)?;
-        migrate(&mut first, path).await?;
-        first.close().await.map_err(fault)?;
+        if !fresh::make(path, &MIGRATIONS, APPLICATION).await? {
+            bring_up(path).await?;
+        }
         let readers = Readers::open(path)?;
         let writer = Writer::start(Db::open(path, true)?, Wal::keep(path)?, guard)?;
         Ok(Self { writer, readers })
@@ -97,6 +91,20 @@ impl SqliteStore {
     }
 }
 
+/// Brings a database that is there up to this program's version.
+async fn bring_up(path: &Path) -> Result<(), StoreError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(db::PATIENCE);
+    let mut db = options.connect().await.map_err(fault)?;
+    migrate(&mut db, path).await?;
+    db.close().await.map_err(fault)
+}
+
 async fn migrate(db: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
     let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
     let named = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = ?");
@@ -110,10 +118,7 @@ async fn migrate(db: &mut SqliteConnection, path: &Path) -> Result<(), StoreErro
     } else {
         claim_file(db, path).await?;
     }
-    MIGRATIONS.run(db).await.map_err(|error| match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => fault(error),
-        other => StoreError::Corrupt(format!("{}: {other}", path.display())),
-    })
+    fresh::migrate(&MIGRATIONS, db, path).await
 }
 
 /// Refuses to make tables in a database that belongs to another program.
@@ -124,10 +129,10 @@ async fn claim_file(db: &mut SqliteConnection, path: &Path) -> Result<(), StoreE
         let message = format!("{} is the database of another program", path.display());
         return Err(StoreError::Invalid(message));
     }
-    let mark = format!("PRAGMA application_id = {APPLICATION}");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(mark)).execute(db).await.map_err(fault)?;
-    Ok(())
+    fresh::mark(db, APPLICATION).await
 }
 
+#[cfg(test)]
+mod earlier;
 #[cfg(test)]
 mod tests;
