@@ -45,6 +45,12 @@ impl FailureClass {
         }
     }
 
+    /// Whether the same source and settings fail again, whenever and wherever they are tried.
+    #[must_use]
+    pub fn lasting(self) -> bool {
+        matches!(self, Self::Input | Self::Permanent)
+    }
+
     /// The class as people read it.
     #[must_use]
     pub fn label(self) -> &'static str {

@@ -46,6 +46,9 @@ pub struct Outcome {
     /// Why, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// It failed, and the same settings will fail again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub for_good: bool,
     /// A watch made it, and wrote it into its own history.
     #[serde(default)]
     pub watch: bool,
@@ -68,20 +71,55 @@ pub struct Past {
     pub output: bool,
     /// By these settings the output was no smaller.
     pub kept: Vec<String>,
+    /// By these settings it failed for a reason that will not change, and nothing else came
+    /// of them since.
+    pub failed: Vec<String>,
     /// Its conversion was taken back, and nothing came after that.
     pub undone: bool,
 }
 
+/// How often a file is tried that fails for reasons that may pass.
+const TRIES: usize = 5;
+
+/// Between the first two of these tries; each of the next pauses is twice as long: microseconds.
+const REST: i64 = 10 * 60 * 1_000_000;
+
+/// Whether a file is left alone that has failed so many `times`, for reasons that may pass, the
+/// last one `since` microseconds ago.
+#[must_use]
+pub fn rests(times: usize, since: i64) -> bool {
+    times >= TRIES || (times > 0 && since < REST << (times - 1))
+}
+
+impl Past {
+    /// Takes in what came of the next try, by these settings.
+    pub fn then(&mut self, came: Came, settings: &str, for_good: bool) {
+        self.undone = came == Came::Undone;
+        if came == Came::Kept {
+            self.kept.push(settings.to_owned());
+        }
+        self.failed.retain(|failed| failed != settings);
+        if came == Came::Failed && for_good {
+            self.failed.push(settings.to_owned());
+        }
+    }
+}
+
 impl Verdict {
     /// The same, with regard to what was tried: a file is not tried again by the same settings
-    /// when there is nothing to be had, nor after its conversion was taken back.
+    /// when there is nothing to be had or it failed for good, nor after its conversion was taken
+    /// back.
     #[must_use]
     pub fn after(self, past: &Past) -> Self {
         match self {
             Self::Convert { rule, preset, set, priority } => {
-                let why = match (past.undone, past.kept.contains(&how(&preset, &set, None))) {
+                let by = how(&preset, &set, None);
+                let why = match (past.undone, past.kept.contains(&by)) {
                     (true, _) => Left::Undone,
                     (false, true) => Left::NoSmaller,
+                    (false, false) if past.failed.contains(&by) => {
+                        return Self::Failed { rule, preset, set, priority };
+                    }
                     (false, false) => return Self::Convert { rule, preset, set, priority },
                 };
                 Self::Kept { rule, preset, set, priority, why }
@@ -135,6 +173,7 @@ impl Saved {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::library::rules::Answer;
     use proptest::prelude::*;
 
     fn convert(set: &[&str]) -> Verdict {
@@ -156,6 +195,37 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_failed_for_good_waits_for_other_settings_or_another_end() {
+        let by = how("hevc", &[], None);
+        let mut past = Past::default();
+        past.then(Came::Failed, &by, false);
+        assert!(convert(&[]).after(&past).converts(), "it may work the next time");
+        past.then(Came::Failed, &by, true);
+        let failed = convert(&[]).after(&past);
+        assert!(matches!(failed, Verdict::Failed { .. }) && !failed.converts());
+        assert_eq!((failed.answer(), failed.order().unwrap().1), (Answer::Failed, "hevc"));
+        assert!(convert(&["crf=20"]).after(&past).converts(), "other settings");
+        past.then(Came::Failed, &how("hevc", &["crf=20".into()], None), false);
+        assert!(!convert(&[]).after(&past).converts(), "other settings tell nothing of these");
+        past.then(Came::Failed, &by, false);
+        assert!(convert(&[]).after(&past).converts(), "asked for again, it failed in another way");
+        past.then(Came::Failed, &by, true);
+        past.then(Came::Converted, &by, false);
+        assert!(convert(&[]).after(&past).converts());
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_less_and_less_often_and_not_for_ever() {
+        let minutes = |minutes: i64| minutes * 60 * 1_000_000;
+        assert!(!rests(0, 0));
+        for (times, pause) in [(1, 10), (2, 20), (3, 40), (4, 80)] {
+            assert!(rests(times, minutes(pause) - 1), "{times}");
+            assert!(!rests(times, minutes(pause)), "{times}");
+        }
+        assert!(rests(5, i64::MAX) && rests(usize::MAX, i64::MAX), "at last it is left");
+    }
+
+    #[test]
     fn the_record_of_an_outcome_is_kept() {
         let outcome = Outcome {
             at: Timestamp(1_700_000_000_000_000),
@@ -168,6 +238,7 @@ mod tests {
             how: "hevc crf=20".into(),
             after: Some(120),
             note: None,
+            for_good: false,
             watch: true,
         };
         insta::assert_snapshot!(serde_json::to_string(&outcome).unwrap());

@@ -96,6 +96,19 @@ pub enum Verdict {
         /// Why it stays.
         why: Left,
     },
+    /// The rules want it converted, but that was tried and failed for a reason that will not
+    /// change: it is tried again when it changes, by other settings, or when asked for.
+    Failed {
+        /// By which rule it would be converted.
+        rule: String,
+        /// With which preset.
+        preset: String,
+        /// Changes of the preset.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        set: Vec<String>,
+        /// Place in the queue, should it be asked for all the same.
+        priority: u8,
+    },
     /// It stays as it is.
     Skip {
         /// By which rule, if by one.
@@ -136,6 +149,8 @@ pub enum Answer {
     Convert = 1,
     /// Tried, and left.
     Kept = 2,
+    /// Tried, and failed for good.
+    Failed = 3,
 }
 
 impl Verdict {
@@ -145,6 +160,7 @@ impl Verdict {
         match self {
             Self::Convert { .. } => Answer::Convert,
             Self::Kept { .. } => Answer::Kept,
+            Self::Failed { .. } => Answer::Failed,
             Self::Skip { .. } => Answer::Skip,
         }
     }
@@ -155,9 +171,8 @@ impl Verdict {
     pub fn order(&self) -> Option<(&str, &str, &[String], u8)> {
         match self {
             Self::Convert { rule, preset, set, priority }
-            | Self::Kept { rule, preset, set, priority, .. } => {
-                Some((rule, preset, set, *priority))
-            }
+            | Self::Kept { rule, preset, set, priority, .. }
+            | Self::Failed { rule, preset, set, priority } => Some((rule, preset, set, *priority)),
             Self::Skip { .. } => None,
         }
     }
@@ -184,6 +199,10 @@ impl Verdict {
             Self::Kept { rule, preset, set, why, .. } => {
                 let told = super::outcome::how(preset, set, None);
                 format!("kept: {} (preset '{told}', rule '{rule}')", why.told())
+            }
+            Self::Failed { rule, preset, set, .. } => {
+                let told = super::outcome::how(preset, set, None);
+                format!("failed, and would again (preset '{told}', rule '{rule}')")
             }
             Self::Skip { rule: Some(rule), reason } => format!("skipped: {reason} (rule '{rule}')"),
             Self::Skip { rule: None, reason } => format!("skipped: {reason}"),

@@ -24,6 +24,8 @@ pub struct KeptBy {
     pub before: u64,
     /// Bytes of the output that was not kept.
     pub after: Option<u64>,
+    /// Why, for people, where it failed.
+    pub note: Option<String>,
 }
 
 /// Outcomes of one minute, preset and machine that ended alike.
@@ -132,32 +134,35 @@ impl LibraryStore {
         for content in self.outputs(page).await? {
             pasts.entry(content).or_default().output = true;
         }
-        for (content, came, settings, _) in self.tried(page).await? {
-            let past = pasts.entry(content).or_default();
-            past.undone = came == Came::Undone;
-            if came == Came::Kept {
-                past.kept.push(settings);
-            }
+        for Tried { content, came, settings, for_good, .. } in self.tried(page).await? {
+            pasts.entry(content).or_default().then(came, &settings, for_good);
         }
         Ok(pasts)
     }
 
-    /// Tells of files that are kept which try that is due to.
+    /// Tells of files that are kept, or failed, which try that is due to.
     pub(super) async fn tell_kept(&self, page: &mut [FoundFile]) -> Result<(), StoreError> {
-        use reelmill_core::library::rules::{Left, Verdict};
-        if !page.iter().any(|file| matches!(file.verdict, Some(Verdict::Kept { .. }))) {
+        use reelmill_core::library::rules::{Answer, Left, Verdict};
+        let answer = |file: &FoundFile| file.verdict.as_ref().map(Verdict::answer);
+        if !page.iter().any(|it| matches!(answer(it), Some(Answer::Kept | Answer::Failed))) {
             return Ok(());
         }
         let tried = self.tried(page).await?;
         for file in page {
-            let Some(Verdict::Kept { preset, set, why, .. }) = &file.verdict else { continue };
-            let (content, settings) = ((file.file.digest, file.file.size), how(preset, set, None));
-            let fits = |came: Came, by: &str| match why {
-                Left::NoSmaller => came == Came::Kept && by == settings,
-                Left::Undone => came == Came::Undone,
+            let (sought, preset, set) = match &file.verdict {
+                Some(Verdict::Kept { why: Left::Undone, .. }) => (Came::Undone, "", &[][..]),
+                Some(Verdict::Kept { preset, set, .. }) => (Came::Kept, preset.as_str(), &set[..]),
+                Some(Verdict::Failed { preset, set, .. }) => {
+                    (Came::Failed, preset.as_str(), &set[..])
+                }
+                _ => continue,
             };
-            let last = tried.iter().rfind(|(of, came, by, _)| *of == content && fits(*came, by));
-            file.kept = last.map(|(.., kept)| kept.clone());
+            let (content, settings) = ((file.file.digest, file.file.size), how(preset, set, None));
+            let fits = |tried: &&Tried| {
+                let by = sought == Came::Undone || tried.settings == settings;
+                by && tried.came == sought && tried.content == content
+            };
+            file.kept = tried.iter().rfind(fits).map(|tried| tried.kept.clone());
         }
         Ok(())
     }
@@ -165,8 +170,8 @@ impl LibraryStore {
     /// Tries at the contents of `page`, the oldest first.
     async fn tried(&self, page: &[FoundFile]) -> Result<Vec<Tried>, StoreError> {
         let digests: Vec<i64> = page.iter().map(|file| file.file.digest as i64).collect();
-        let get = "SELECT digest, before, came, how, at, machine, after FROM outcome \
-                   WHERE came IN ('kept', 'undone', 'converted') \
+        let get = "SELECT digest, before, came, how, at, machine, after, for_good, note FROM outcome \
+                   WHERE came IN ('kept', 'undone', 'converted', 'failed') \
                    AND digest IN (SELECT value FROM json_each(?)) ORDER BY at, id";
         let get = sqlx::query(get).bind(to_json(&digests).map_err(fault)?);
         let rows = get.fetch_all(&self.pool).await.map_err(fault)?;
@@ -174,8 +179,15 @@ impl LibraryStore {
     }
 }
 
-/// Digest and size, how it ended, by which settings, and the rest.
-type Tried = ((u64, u64), Came, String, KeptBy);
+/// A try at a content.
+struct Tried {
+    /// Digest and size.
+    content: (u64, u64),
+    came: Came,
+    settings: String,
+    for_good: bool,
+    kept: KeptBy,
+}
 
 fn tried(row: &SqliteRow) -> Result<Tried, sqlx::Error> {
     let before = row.try_get::<i64, _>(1)? as u64;
@@ -184,8 +196,15 @@ fn tried(row: &SqliteRow) -> Result<Tried, sqlx::Error> {
         machine: row.try_get(5)?,
         before,
         after: row.try_get::<Option<i64>, _>(6)?.map(|after| after as u64),
+        note: row.try_get(8)?,
     };
-    Ok(((row.try_get::<i64, _>(0)? as u64, before), came(row, 2)?, row.try_get(3)?, kept))
+    Ok(Tried {
+        content: (row.try_get::<i64, _>(0)? as u64, before),
+        came: came(row, 2)?,
+        settings: row.try_get(3)?,
+        for_good: row.try_get(7)?,
+        kept,
+    })
 }
 
 fn came(row: &SqliteRow, at: usize) -> Result<Came, sqlx::Error> {
@@ -212,10 +231,10 @@ async fn put(
 ) -> Result<(), sqlx::Error> {
     // Who takes back need not know by which preset it was made.
     let put = "INSERT INTO outcome (library, ledger, at, machine, path, digest, before, after, came, \
-                                    preset, how) \
+                                    preset, how, for_good, note) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, CASE WHEN ?10 <> '' THEN ?10 ELSE \
                    ifnull((SELECT preset FROM outcome WHERE library = ?1 AND path = ?5 \
-                           AND came = 'converted' ORDER BY at DESC LIMIT 1), '') END, ?11)";
+                           AND came = 'converted' ORDER BY at DESC LIMIT 1), '') END, ?11, ?12, ?13)";
     let path = names::decode(&outcome.file).unwrap_or_else(|| outcome.file.as_bytes().to_vec());
     let digest = u64::from_str_radix(&outcome.digest, 16).unwrap_or_default() as i64;
     sqlx::query(put)
@@ -230,6 +249,8 @@ async fn put(
         .bind(word(outcome.came))
         .bind(&outcome.preset)
         .bind(&outcome.how)
+        .bind(outcome.for_good)
+        .bind(&outcome.note)
         .execute(&mut *db)
         .await?;
     let again = "UPDATE file SET verdict = NULL WHERE digest = ? AND size = ?";

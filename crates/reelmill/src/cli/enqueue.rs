@@ -76,7 +76,7 @@ pub(super) async fn run(
         enqueue.trials = enqueue.sample(count, stop).await?;
     }
     let mut sums = Sums::default();
-    let mut filter = filter(place);
+    let mut filter = filter(place, args.again);
     let most = args.limit.unwrap_or(u64::MAX);
     'pages: loop {
         let page = store.find(&filter, PAGE).await.map_err(|e| e.failure())?;
@@ -105,19 +105,19 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// What the rules want converted of a library.
-fn filter(place: &Place) -> FileFilter {
+/// What the rules want converted of a library; with what failed for good if `again`.
+fn filter(place: &Place, again: bool) -> FileFilter {
     FileFilter {
         library: Some(place.record.id),
         folder: Some(place.within.clone()),
-        answers: vec![Answer::Convert],
+        answers: if again { vec![Answer::Convert, Answer::Failed] } else { vec![Answer::Convert] },
         ..FileFilter::default()
     }
 }
 
 impl Enqueue<'_> {
     async fn one(&self, file: &FoundFile, sums: &mut Sums) -> Result<(), Ending> {
-        let Some(Verdict::Convert { preset, set, .. }) = &file.verdict else {
+        let Some((_, preset, set, _)) = file.verdict.as_ref().and_then(Verdict::order) else {
             return Ok(());
         };
         let shown = scan::clean(&String::from_utf8_lossy(&file.file.path()));
@@ -154,14 +154,15 @@ impl Enqueue<'_> {
 
     /// What would be queued.
     fn show(&self, file: &FoundFile, shown: &str, forecast: Forecast) {
-        let Some(Verdict::Convert { rule, preset, set, priority }) = &file.verdict else { return };
+        let order = file.verdict.as_ref().and_then(Verdict::order);
+        let Some((rule, preset, set, priority)) = order else { return };
         if self.common.json {
             out::json(&serde_json::json!({
                 "event": "would_queue", "path": shown, "bytes": file.file.size, "preset": preset,
                 "set": set, "rule": rule, "priority": priority, "forecast": forecast,
             }));
         } else if !self.common.quiet {
-            let how = [&[preset.clone()][..], set].concat().join(" ");
+            let how = [&[preset.to_owned()][..], set].concat().join(" ");
             let (now, then) = (out::bytes(file.file.size), out::bytes(forecast.bytes));
             out::line(&format!("{shown}: {how} (rule '{rule}'), {now} to about {then}"));
         }
@@ -175,10 +176,9 @@ impl Enqueue<'_> {
         key: &str,
         sums: &mut Sums,
     ) -> Result<bool, Ending> {
-        let Some(Verdict::Convert { rule, preset, set, priority }) = &file.verdict else {
-            return Ok(false);
-        };
-        let (path, how) = (file.file.path(), (preset.as_str(), &set[..], *priority));
+        let order = file.verdict.as_ref().and_then(Verdict::order);
+        let Some((rule, preset, set, priority)) = order else { return Ok(false) };
+        let (path, how) = (file.file.path(), (preset, set, priority));
         let handed = match &self.shared {
             Some(shared) => shared
                 .order((self.place, &path), how, self.args.replace)

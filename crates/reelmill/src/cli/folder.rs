@@ -67,6 +67,7 @@ pub(crate) async fn run(args: &ConvertArgs, common: &Common) -> Result<Exit, End
     let scratch = args.scratch.clone().unwrap_or_else(paths::scratch).join("convert");
     super::resume::forget_old(&scratch);
     let files = if args.queue { Vec::new() } else { found.files };
+    let ledger = Ledger::of(&found.root);
     let mut work = Work {
         files: files.into_iter().map(Item::found).collect(),
         job: FileJob {
@@ -78,7 +79,8 @@ pub(crate) async fn run(args: &ConvertArgs, common: &Common) -> Result<Exit, End
             root: &found.root,
             library: library.as_ref(),
             watcher,
-            ledger: Ledger::of(&found.root).filter(|_| !args.dry_run),
+            failed: ledger.as_ref().map(Ledger::failed).unwrap_or_default(),
+            ledger: ledger.filter(|_| !args.dry_run),
         },
         hooks,
         begun: Instant::now(),

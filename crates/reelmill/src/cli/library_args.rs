@@ -149,6 +149,10 @@ pub(crate) struct QueryArgs {
     /// conversion was undone; other settings try them again.
     #[arg(long, conflicts_with_all = ["needs_conversion", "skipped"])]
     pub(crate) kept: bool,
+    /// Files that the rules want converted, but whose conversion failed for a reason that will
+    /// not change, and why; other settings and 'convert --again' try them again.
+    #[arg(long, conflicts_with_all = ["needs_conversion", "skipped", "kept"])]
+    pub(crate) failed: bool,
     /// Files that cannot be read.
     #[arg(long)]
     pub(crate) unreadable: bool,

@@ -139,12 +139,13 @@ fn group(by: StatsBy) -> Option<Group> {
 
 /// Which answers are asked for; any when there are none.
 fn answers(args: &QueryArgs) -> Vec<Answer> {
-    match (args.needs_conversion, args.skipped, args.kept) {
-        (true, ..) => vec![Answer::Convert],
-        (_, true, _) => vec![Answer::Skip],
-        (_, _, true) => vec![Answer::Kept],
-        _ => Vec::new(),
-    }
+    let asked = [
+        (args.needs_conversion, Answer::Convert),
+        (args.skipped, Answer::Skip),
+        (args.kept, Answer::Kept),
+        (args.failed, Answer::Failed),
+    ];
+    asked.into_iter().filter(|(asked, _)| *asked).map(|(_, answer)| answer).collect()
 }
 
 fn filter(args: &QueryArgs, place: Option<&Place>) -> FileFilter {

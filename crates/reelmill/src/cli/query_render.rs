@@ -32,22 +32,33 @@ pub(super) struct Line {
     /// The try after which it is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     kept: Option<serde_json::Value>,
+    /// The try that failed for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<serde_json::Value>,
 }
 
-/// The try after which a file is kept, for programs.
-fn tried(kept: &KeptBy) -> serde_json::Value {
-    serde_json::json!({
-        "at": moment(kept.at.0), "machine": kept.machine, "bytes_before": kept.before,
-        "bytes_after": kept.after,
-    })
+/// The try after which a file is kept, for programs; and the one that failed for good.
+fn tried(file: &FoundFile) -> (Option<serde_json::Value>, Option<serde_json::Value>) {
+    let Some(by) = &file.kept else { return (None, None) };
+    let (at, machine) = (moment(by.at.0), &by.machine);
+    if matches!(file.verdict, Some(Verdict::Failed { .. })) {
+        return (None, Some(serde_json::json!({"at": at, "machine": machine, "reason": by.note})));
+    }
+    let kept = serde_json::json!({
+        "at": at, "machine": machine, "bytes_before": by.before, "bytes_after": by.after,
+    });
+    (Some(kept), None)
 }
 
-/// What becomes of a file, with the sizes that a try came to.
+/// What becomes of a file, with the sizes that a try came to, or why it failed.
 fn becomes(file: &FoundFile) -> String {
     let told = file.verdict.as_ref().map_or("not judged yet".to_owned(), Verdict::tell);
     match &file.kept {
         Some(KeptBy { before, after: Some(after), .. }) => {
             format!("{told}: {before} bytes, the output {after}")
+        }
+        Some(KeptBy { at, machine, note: Some(note), .. }) => {
+            format!("{told}: {} ({}, on {machine})", clean(note), moment(at.0))
         }
         _ => told,
     }
@@ -57,6 +68,7 @@ impl Line {
     /// `names` are the libraries' names.
     pub(super) fn of(file: &FoundFile, names: &HashMap<i64, String>) -> Self {
         let path = file.file.path();
+        let (kept, failed) = tried(file);
         Self {
             id: file.id,
             library: names.get(&file.library).cloned().unwrap_or_default(),
@@ -68,7 +80,8 @@ impl Line {
             facts: file.file.facts.as_ref().ok().cloned(),
             failure: file.file.facts.as_ref().err().map(|trouble| trouble.reason.clone()),
             verdict: file.verdict.clone(),
-            kept: file.kept.as_ref().map(tried),
+            kept,
+            failed,
         }
     }
 }
@@ -202,6 +215,7 @@ pub(super) fn why(
 ) {
     let path = String::from_utf8_lossy(&file.file.path()).into_owned();
     if common.json {
+        let (kept, failed) = tried(file);
         let passed: Vec<_> = passed
             .iter()
             .map(|(rule, why)| serde_json::json!({"rule": rule, "why": why}))
@@ -212,7 +226,7 @@ pub(super) fn why(
             .collect();
         out::json(&serde_json::json!({
             "path": path, "verdict": file.verdict, "rules": origin, "passed_over": passed, "history": events,
-            "kept": file.kept.as_ref().map(tried),
+            "kept": kept, "failed": failed,
         }));
         return;
     }
@@ -224,6 +238,7 @@ pub(super) fn why(
     if let Some(
         Verdict::Convert { rule, .. }
         | Verdict::Kept { rule, .. }
+        | Verdict::Failed { rule, .. }
         | Verdict::Skip { rule: Some(rule), .. },
     ) = &file.verdict
     {
@@ -311,6 +326,10 @@ fn fields(file: &FoundFile) -> Vec<String> {
         }
         Some(Verdict::Kept { rule, preset, why, .. }) => {
             ("kept", preset.clone(), rule.clone(), why.told().to_owned())
+        }
+        Some(Verdict::Failed { rule, preset, .. }) => {
+            let why = file.kept.as_ref().and_then(|by| by.note.clone());
+            ("failed", preset.clone(), rule.clone(), why.unwrap_or_default())
         }
         Some(Verdict::Skip { rule, reason }) => {
             ("skip", String::new(), rule.clone().unwrap_or_default(), reason.clone())

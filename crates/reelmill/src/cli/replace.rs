@@ -5,7 +5,7 @@ use super::args::Common;
 use super::out;
 use super::share_args::{ReplaceArgs, UndoArgs};
 use crate::exit::{Ending, Exit};
-use crate::library::ledger::Ledger;
+use crate::library::ledger::{self, Ledger};
 use crate::share::desk::{Desk, Stop};
 use crate::share::fs::Facts;
 use crate::share::library::Library;
@@ -31,10 +31,10 @@ pub(crate) fn undo(args: &UndoArgs, common: &Common) -> Result<Exit, Ending> {
     let library = Library::open(&folder)?;
     recover(&library)?;
     let (restored, output) = taking_back::undo(&library, &args.what)?;
-    if let Some(ledger) = Ledger::of(&library.root)
-        && let Ok(version) = ledger.version(&restored)
+    if let Some(own) = Ledger::of(&library.root)
+        && let Ok(version) = own.version(&restored)
     {
-        ledger.write(&version, Came::Undone, ("", ""), (Some(output), None));
+        own.write(&version, ("", ""), &ledger::End::of(Came::Undone, output));
     }
     if common.json {
         out::json(&serde_json::json!({"event": "undone", "file": restored.to_string_lossy()}));

@@ -20,6 +20,7 @@ use order::order;
 use reelmill_core::error::Failure;
 use reelmill_core::library::hooks::{Happened, HookEvent, Hooks};
 use reelmill_core::library::hours::Limits;
+use reelmill_core::library::outcome::rests;
 use reelmill_core::library::rules::{Answer, Left, Verdict};
 use reelmill_media::tools::Tools;
 use reelmill_store::{FileFilter, FoundFile, LibraryStore};
@@ -219,7 +220,8 @@ impl Watch<'_> {
         now - seen.2 >= wait && (written >= wait || written < 0)
     }
 
-    /// Whether this version was converted, kept or failed before.
+    /// Whether this version was converted or kept before, or failed so often or so lately that
+    /// it is not tried now. What failed for good is not asked about.
     async fn done_before(&self, place: &Place, file: &FoundFile) -> Result<bool, Ending> {
         let verdict = file.verdict.as_ref();
         let undone = matches!(verdict, Some(Verdict::Kept { why: Left::Undone, .. }));
@@ -229,7 +231,12 @@ impl Watch<'_> {
         let key = self.key(place, file, preset, set);
         let history =
             self.store.history(None, Some(file.id), 100).await.map_err(|e| e.failure())?;
-        Ok(history.iter().any(|event| event.note.starts_with(&key)))
+        let tried = || history.iter().filter(|event| event.note.starts_with(&key));
+        if tried().any(|event| event.what != "failed") {
+            return Ok(true);
+        }
+        let Some(last) = tried().map(|event| event.at.0).max() else { return Ok(false) };
+        Ok(rests(tried().count(), clock::now().0 - last))
     }
 
     /// Names this version of a file, converted so, in its history.

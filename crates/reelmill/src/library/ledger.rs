@@ -8,7 +8,9 @@ use crate::{clock, farm, paths};
 use reelmill_core::error::Failure;
 use reelmill_core::library::outcome::{Came, Outcome};
 use reelmill_core::names;
+use reelmill_core::time::Timestamp;
 use reelmill_store::{LibraryStore, Lines};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -61,6 +63,44 @@ impl Ledger {
         Self { root: place.root.clone(), path, watch: true }
     }
 
+    /// Contents that failed for good, as all ledgers of the library tell, and nothing else came
+    /// of the same settings since. What cannot be read is passed by.
+    pub(crate) fn failed(&self) -> Failed {
+        let mut failed = HashMap::new();
+        self.each(Some(FOR_GOOD), |outcome| {
+            let at = outcome.at;
+            let why = outcome.note.clone().unwrap_or_default();
+            let known: &mut (Timestamp, String) = failed.entry(key(outcome)).or_default();
+            *known = (at, why).max(std::mem::take(known));
+        });
+        if !failed.is_empty() {
+            self.each(None, |outcome| {
+                let key = key(outcome);
+                if !outcome.for_good && failed.get(&key).is_some_and(|(at, _)| *at < outcome.at) {
+                    failed.remove(&key);
+                }
+            });
+        }
+        Failed(failed)
+    }
+
+    /// Tells of each outcome in the library's ledgers whose line holds this word.
+    fn each(&self, word: Option<&[u8]>, mut tell: impl FnMut(&Outcome)) {
+        let folder = self.path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+        for entry in folder.into_iter().flatten().flatten() {
+            if !entry.file_name().as_bytes().ends_with(ENDING.as_bytes()) {
+                continue;
+            }
+            let mut from = 0;
+            while let Ok((outcomes, to)) = read(&entry.path(), from, word)
+                && to > from
+            {
+                outcomes.iter().for_each(&mut tell);
+                from = to;
+            }
+        }
+    }
+
     /// The version of a source that is about to be converted.
     pub(crate) fn version(&self, source: &Path) -> io::Result<Version> {
         let source = match source.parent().map(std::fs::canonicalize) {
@@ -76,15 +116,10 @@ impl Ledger {
 
     /// Writes down what came of it. What cannot be written is told in the log: the conversion
     /// is as it is.
-    pub(crate) fn write(
-        &self,
-        version: &Version,
-        came: Came,
-        (preset, how): (&str, &str),
-        (after, note): (Option<u64>, Option<&str>),
-    ) {
+    pub(crate) fn write(&self, version: &Version, (preset, how): (&str, &str), end: &End) {
         let Version { file, digest, before } = version.clone();
-        let note = note.map(|note| note.chars().take(LONGEST_NOTE).collect());
+        let End { came, after, for_good, .. } = *end;
+        let note = end.note.as_ref().map(|note| note.chars().take(LONGEST_NOTE).collect());
         let outcome = Outcome {
             at: clock::now(),
             machine: farm::host_name(),
@@ -96,6 +131,7 @@ impl Ledger {
             how: how.to_owned(),
             after,
             note,
+            for_good,
             watch: self.watch,
         };
         if let Err(error) = self.append(&outcome) {
@@ -113,6 +149,57 @@ impl Ledger {
         let mut file = File::options().append(true).create(true).open(&self.path)?;
         file.write_all(&line)?;
         file.set_permissions(PermissionsExt::from_mode(0o644))
+    }
+}
+
+/// How a try ended.
+pub(crate) struct End {
+    pub(crate) came: Came,
+    /// Bytes of the output, where one was made.
+    pub(crate) after: Option<u64>,
+    /// Why, for people.
+    pub(crate) note: Option<String>,
+    /// It failed, and the same settings will fail again.
+    pub(crate) for_good: bool,
+}
+
+impl End {
+    /// With an output of so many bytes.
+    pub(crate) fn of(came: Came, after: u64) -> Self {
+        Self { came, after: Some(after), note: None, for_good: false }
+    }
+
+    /// With a failure.
+    pub(crate) fn failed(failure: &Failure) -> Self {
+        let (note, for_good) = (Some(failure.message.clone()), failure.class.lasting());
+        Self { came: Came::Failed, after: None, note, for_good }
+    }
+}
+
+/// What is in the line of an outcome that failed for good.
+const FOR_GOOD: &[u8] = b"\"for_good\":true";
+
+/// Digest, size and settings.
+type Key = (String, u64, String);
+
+fn key(outcome: &Outcome) -> Key {
+    (outcome.digest.clone(), outcome.before, outcome.how.clone())
+}
+
+/// Contents that failed for good, by settings: when, and why.
+#[derive(Debug, Default)]
+pub(crate) struct Failed(HashMap<Key, (Timestamp, String)>);
+
+impl Failed {
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Why this version failed by these settings, if it did.
+    pub(crate) fn why(&self, version: &Version, how: &str) -> Option<&str> {
+        let key = (version.digest.clone(), version.before, how.to_owned());
+        self.0.get(&key).map(|(_, why)| why.as_str())
     }
 }
 
@@ -158,7 +245,7 @@ pub(crate) async fn take_in(place: &Place, store: &LibraryStore) -> Result<usize
             let mut anew = size < from;
             from = if anew { 0 } else { from };
             while name.ends_with(ENDING) && from < size {
-                let Ok((outcomes, to)) = read(&entry.path(), from) else { break };
+                let Ok((outcomes, to)) = read(&entry.path(), from, None) else { break };
                 if to == from {
                     break;
                 }
@@ -172,8 +259,9 @@ pub(crate) async fn take_in(place: &Place, store: &LibraryStore) -> Result<usize
     Ok(lines)
 }
 
-/// The whole lines of a ledger from a byte on, and where they end. What is no record is passed by.
-fn read(path: &Path, from: u64) -> io::Result<(Vec<Outcome>, u64)> {
+/// The whole lines of a ledger from a byte on, those that hold `word` where one is given, and
+/// where they end. What is no record is passed by.
+fn read(path: &Path, from: u64, word: Option<&[u8]>) -> io::Result<(Vec<Outcome>, u64)> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(from))?;
     let mut part = Vec::new();
@@ -184,7 +272,10 @@ fn read(path: &Path, from: u64) -> io::Result<(Vec<Outcome>, u64)> {
         return Ok((Vec::new(), from + skipped));
     };
     let lines = part[..end].split(|byte| *byte == b'\n');
-    let outcomes = lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let holds =
+        |line: &&[u8]| word.is_none_or(|word| line.windows(word.len()).any(|part| part == word));
+    let outcomes =
+        lines.filter(holds).filter_map(|line| serde_json::from_slice(line).ok()).collect();
     Ok((outcomes, from + end as u64 + 1))
 }
 
@@ -198,14 +289,14 @@ mod tests {
         let path = folder.path().join("a.jsonl");
         let line = r#"{"at":1,"machine":"m","file":"f","before":1,"digest":"0","came":"kept"}"#;
         std::fs::write(&path, format!("{line}\n{{\"at\":7,\n\n{line}\n{}", &line[..9])).unwrap();
-        let (outcomes, to) = read(&path, 0).unwrap();
+        let (outcomes, to) = read(&path, 0, None).unwrap();
         assert_eq!(outcomes.len(), 2);
-        assert_eq!(read(&path, to).unwrap(), (Vec::new(), to));
+        assert_eq!(read(&path, to, None).unwrap(), (Vec::new(), to));
         let mut file = File::options().append(true).open(&path).unwrap();
         writeln!(file, "{}", &line[9..]).unwrap();
-        assert_eq!(read(&path, to).unwrap().0.len(), 1);
+        assert_eq!(read(&path, to, None).unwrap().0.len(), 1);
         file.write_all(&vec![b'x'; PART as usize + 10]).unwrap();
-        let end = read(&path, to).unwrap().1;
-        assert!(read(&path, end).unwrap().1 > end, "a line without end does not stop it");
+        let end = read(&path, to, None).unwrap().1;
+        assert!(read(&path, end, None).unwrap().1 > end, "a line without end does not stop it");
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const FAST: [&str; 4] = ["--set", "speed=ultrafast", "--set", "crf=40"];
+pub(super) const FAST: [&str; 4] = ["--set", "speed=ultrafast", "--set", "crf=40"];
 
 /// A film of a second with a picture and sound of its own, some kilobytes.
 pub(super) fn tiny(path: &Path, number: usize) {

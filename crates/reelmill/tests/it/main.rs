@@ -21,6 +21,7 @@ mod dolby_film;
 #[path = "../../../reelmill-media/tests/it/dolby_look.rs"]
 mod dolby_look;
 mod dolby_share;
+mod failed;
 mod farm;
 mod faults;
 mod fire;

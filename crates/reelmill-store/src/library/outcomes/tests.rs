@@ -18,7 +18,8 @@ fn outcome(file: &LibraryFile, at: i64, came: Came, settings: &str) -> Outcome {
         preset: settings.split(' ').next().unwrap_or_default().to_owned(),
         how: settings.to_owned(),
         after: (came != Came::Failed).then_some(5),
-        note: None,
+        note: (came == Came::Failed).then(|| "it is damaged".to_owned()),
+        for_good: came == Came::Failed,
         watch: false,
     }
 }
@@ -58,7 +59,14 @@ async fn a_kept_file_has_its_own_answer_until_settings_change() {
     assert_eq!((told.len(), told[0].what.as_str()), (1, "kept"));
     store.judge(library, "r2", |_, past| to(&["crf=20"]).after(past)).await.unwrap();
     assert_eq!((count(Answer::Convert).await.len(), count(Answer::Kept).await.len()), (3, 0));
-    take(20, false, &[outcome(&film, 2, Came::Undone, "")]).await;
+    take(15, false, &[outcome(&film, 2, Came::Failed, "hevc crf=20")]).await;
+    store.judge(library, "r2", |_, past| to(&["crf=20"]).after(past)).await.unwrap();
+    assert_eq!((count(Answer::Convert).await.len(), count(Answer::Kept).await.len()), (2, 0));
+    let failed = count(Answer::Failed).await;
+    assert_eq!(failed.len(), 1);
+    let by = failed[0].kept.as_ref().unwrap();
+    assert_eq!((by.at, by.note.as_deref()), (Timestamp(2), Some("it is damaged")));
+    take(20, false, &[outcome(&film, 3, Came::Undone, "")]).await;
     store.judge(library, "r2", |_, past| to(&["crf=20"]).after(past)).await.unwrap();
     assert_eq!(count(Answer::Kept).await.len(), 1, "undone");
 }

@@ -42,14 +42,17 @@ impl Enqueue<'_> {
         count: u32,
         stop: &CancellationToken,
     ) -> Result<Trials, Ending> {
-        let mut filter = filter(self.place);
+        let mut filter = filter(self.place, self.args.again);
         let (mut work, mut files) = (0.0, Vec::new());
         while files.len() < MOST_SAMPLED {
             let page = self.store.find(&filter, PAGE).await.map_err(|e| e.failure())?;
             let Some(last) = page.last() else { break };
             filter.after = last.id;
             for file in page {
-                let Some(Verdict::Convert { preset, set, .. }) = &file.verdict else { continue };
+                let Some((_, preset, set, _)) = file.verdict.as_ref().and_then(Verdict::order)
+                else {
+                    continue;
+                };
                 let preset = self.presets.get(preset, set)?;
                 let Ok(facts) = &file.file.facts else { continue };
                 if let Some(estimate) = picture(facts, &preset) {

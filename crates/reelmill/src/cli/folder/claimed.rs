@@ -12,7 +12,7 @@ use crate::share::library::Library;
 use crate::share::lock::{Lock, path_of, remove_stale};
 use crate::share::placing::Placing;
 use crate::share::record::Record;
-use reelmill_core::error::{Failure, FailureClass};
+use reelmill_core::error::Failure;
 use reelmill_core::settle::{End, Way};
 use reelmill_core::slots::{Leave, Mark};
 use std::path::Path;
@@ -195,8 +195,7 @@ impl FileJob<'_> {
         let made = match self.make_unless(order, lost).await {
             Ok(made) => made,
             Err(ending) => {
-                let for_good =
-                    matches!(ending.failure.class, FailureClass::Input | FailureClass::Permanent);
+                let for_good = ending.failure.class.lasting();
                 desk.ended(
                     &format!("failed: {}", ending.failure.message),
                     for_good.then_some(&how),

@@ -2,14 +2,14 @@
 
 use super::ends::{Order, plain_name};
 use super::{Fate, MediaType, walk};
-use crate::cli::args::{Common, ConvertArgs};
-use crate::cli::choice::{for_kind, kind_of, kinds};
+use crate::cli::args::{Common, ConvertArgs, EncodeArgs};
+use crate::cli::choice::{Chosen, for_kind, kind_of, kinds};
 use crate::cli::convert;
 use crate::cli::signals::Stop;
 use crate::exit::{Ending, Exit};
 use crate::farm::presets;
 use crate::files::rename_new;
-use crate::library::ledger::Ledger;
+use crate::library::ledger::{End, Failed, Ledger};
 use crate::share::library::Library;
 use crate::share::lock::Watcher;
 use crate::share::part;
@@ -41,6 +41,8 @@ pub(super) struct FileJob<'a> {
     pub(super) watcher: Watcher,
     /// Where it is written down what came of files, if they are of a library.
     pub(super) ledger: Option<Ledger>,
+    /// What failed for good before, where that is not known of each file already.
+    pub(super) failed: Failed,
 }
 
 /// Bytes of an output that is kept; or of one that is not, and why.
@@ -66,6 +68,9 @@ impl FileJob<'_> {
         };
         if let Some(reason) = self.unfit(&meta) {
             return Ok(Fate::Skipped(reason));
+        }
+        if let Some(failure) = self.failed_before(file) {
+            return Ok(Fate::Failed(failure));
         }
         match self.library {
             Some(library) if self.args.dry_run => match self.known(library, file)? {
@@ -98,8 +103,9 @@ impl FileJob<'_> {
         let media = probe(self.tools, &link, &self.stop.now).await.map_err(|mut failure| {
             failure.message =
                 failure.message.replace(&*link.to_string_lossy(), &file.to_string_lossy());
-            Ending::from(failure)
-        })?;
+            failure
+        });
+        let media = media.inspect_err(|failure| self.put_down_unread(file, failure))?;
         if made_by_reelmill(&media) && !self.args.again {
             return Ok(Err(Fate::Skipped("reelmill made it (--again converts it again)".into())));
         }
@@ -124,9 +130,7 @@ impl FileJob<'_> {
         }
         let before = std::fs::metadata(file).map_or(0, |meta| meta.len());
         let smaller = !chosen.preset.remux;
-        let own = presets()?.get(&chosen.name, &encode.set)?.format;
-        let format = (own != container).then(|| container.name());
-        let how = outcome::how(&chosen.name, &encode.set, format);
+        let how = how(&chosen, &encode)?;
         let version = self.ledger.as_ref().and_then(|ledger| ledger.version(file).ok());
         let (source, preset) = (file.to_owned(), chosen.name);
         Ok(Ok(Order { source, target, before, encode, smaller, preset, how, version }))
@@ -135,17 +139,47 @@ impl FileJob<'_> {
     /// Writes down what came of a try, where it has ended.
     pub(super) fn put_down(&self, order: &Order, came: &Result<Fate, Ending>) {
         let (Some(ledger), Some(version)) = (&self.ledger, &order.version) else { return };
-        let (came, after, note) = match came {
-            Ok(Fate::Converted { after, .. }) => (Came::Converted, Some(*after), None),
-            Ok(Fate::Kept { after, .. }) => (Came::Kept, Some(*after), None),
-            Ok(Fate::Failed(failure)) => (Came::Failed, None, Some(&failure.message)),
-            Err(ending) if ending.exit != Exit::Interrupted => {
-                (Came::Failed, None, Some(&ending.failure.message))
-            }
+        let end = match came {
+            Ok(Fate::Converted { after, .. }) => End::of(Came::Converted, *after),
+            Ok(Fate::Kept { after, .. }) => End::of(Came::Kept, *after),
+            Ok(Fate::Failed(failure)) => End::failed(failure),
+            Err(ending) if ending.exit != Exit::Interrupted => End::failed(&ending.failure),
             _ => return,
         };
-        let note = note.map(String::as_str);
-        ledger.write(version, came, (&order.preset, &order.how), (after, note));
+        ledger.write(version, (&order.preset, &order.how), &end);
+    }
+
+    /// Why a file failed for good before by these settings, if it did.
+    fn failed_before(&self, file: &Path) -> Option<Failure> {
+        if self.args.again || self.failed.is_empty() {
+            return None;
+        }
+        let (_, how) = self.by_name(file).ok()?;
+        let version = Ledger::of(self.root)?.version(file).ok()?;
+        let why = self.failed.why(&version, &how)?;
+        let failure = Failure::permanent(format!("it failed before: {why}"));
+        Some(failure.advise("--again tries it again"))
+    }
+
+    /// Writes down that a file cannot even be looked into.
+    fn put_down_unread(&self, file: &Path, failure: &Failure) {
+        let lasting = failure.class.lasting();
+        let ledger = self.ledger.as_ref().filter(|_| lasting && !self.args.dry_run);
+        let version = ledger.and_then(|ledger| ledger.version(file).ok());
+        if let (Some(ledger), Some(version), Ok((preset, how))) =
+            (ledger, version, self.by_name(file))
+        {
+            ledger.write(&version, (&preset, &how), &End::failed(failure));
+        }
+    }
+
+    /// The preset, and how the ledger names it with all that decides, as far as the name of
+    /// `file` tells what is in it.
+    fn by_name(&self, file: &Path) -> Result<(String, String), Ending> {
+        let kind = kind_of(walk::kind(file).unwrap_or(MediaType::Video));
+        let (chosen, encode) = for_kind(&self.args.encode, kind, asked(&self.args, Some(file)))?;
+        let how = how(&chosen, &encode)?;
+        Ok((chosen.name, how))
     }
 
     fn target(&self, file: &Path, (preset, extension): (&str, &str)) -> Result<PathBuf, Failure> {
@@ -264,6 +298,14 @@ pub(super) fn asked(args: &ConvertArgs, file: Option<&Path>) -> &'static [Output
         Some(asked) => kinds(asked),
         None => kinds(by_name().unwrap_or(MediaType::Video)),
     }
+}
+
+/// How the ledger names all that decides about an output.
+fn how(chosen: &Chosen, encode: &EncodeArgs) -> Result<String, Failure> {
+    let own = presets()?.get(&chosen.name, &encode.set)?.format;
+    let container = chosen.preset.format;
+    let format = (own != container).then(|| container.name());
+    Ok(outcome::how(&chosen.name, &encode.set, format))
 }
 
 /// The name of the preset that `file` is converted by, as far as its name tells.

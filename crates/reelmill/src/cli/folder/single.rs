@@ -6,7 +6,7 @@ use super::open;
 use crate::cli::args::{Common, ConvertArgs};
 use crate::cli::signals::Stop;
 use crate::exit::Ending;
-use crate::library::ledger::Ledger;
+use crate::library::ledger::{Failed, Ledger};
 use crate::library::place::Place;
 use crate::paths;
 use crate::share::lock::Watcher;
@@ -61,6 +61,7 @@ pub(crate) async fn one(
         library: library.as_ref(),
         watcher: Watcher::new(args.lock_expiry),
         ledger: Some(Ledger::of_watched(place)),
+        failed: Failed::default(),
     };
     Ok(match job.convert(&file).await {
         Fate::Converted { output, before, after, .. } => Came::Converted { output, before, after },
