@@ -243,13 +243,14 @@ pub fn plan_at_scenes(
     }
     let cut = match by_hardware(&mut encode, wanted, limits, &mut tracks.notes) {
         true => whole(media, WholeReason::Hardware),
-        false => choose_cut(media, index, (&encode, &scenes.starts), limits),
+        false => choose_cut(media, index.clone(), (&encode, &scenes.starts), limits),
     };
     tracks.notes.extend(scenes.note.clone());
     encode.threads = threads(&cut, limits);
     let time_base = stream.time_base.ok_or_else(|| no_time_base(stream))?;
     let rate = wanted.aim().map(Rate::new);
-    let estimate = estimate(media, info, &encode, &cut, limits).towards(rate.as_ref(), media);
+    let estimate = estimate(media, (info, index.ok()), &encode, &cut, limits);
+    let estimate = estimate.towards(rate.as_ref(), media);
     let video = VideoPlan { stream: stream.index, time_base, encode: Some(encode), rate, cut };
     Ok(made(media, container, video, tracks, skeleton, estimate))
 }
@@ -454,6 +455,19 @@ mod tests {
         assert!(whole.whole_reason().unwrap().to_string().contains("cut off"));
         let short = make(&film(8.0, picture()), Ok(&stream(200, 50)), &[], limits(2)).unwrap();
         assert_eq!(short.whole_reason(), Some(&WholeReason::Short));
+    }
+
+    #[test]
+    fn what_a_plan_gives_goes_by_the_frames_that_are_there() {
+        let index = stream(250, 50);
+        let made = |seconds| {
+            let media = film(seconds, picture());
+            make(&media, Ok(&index), &[], limits(1)).unwrap().estimate
+        };
+        let (honest, wrong) = (made(10.0), made(143_165.0));
+        assert_eq!(honest.bytes, wrong.bytes);
+        let rough = rough(VideoEncoder::X264, (1280, 720), 25.0, 10.0, 1);
+        assert_eq!(honest, rough);
     }
 
     #[test]

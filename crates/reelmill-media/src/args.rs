@@ -1,5 +1,6 @@
 //! Argument vectors for FFmpeg, from typed values. Pure: nothing is started.
 
+mod apart;
 mod audio;
 mod concat;
 mod encoder;
@@ -13,6 +14,8 @@ mod sound;
 mod stitch;
 mod video;
 
+pub(crate) use apart::must_be_apart;
+pub use apart::{Apart, place, take_out};
 pub use audio::{AUDIO_LEAD_MICROS, AudioTrack, Correction, audio, loudness};
 pub use concat::concat_list;
 pub use encoder::{encoder, output_colour};

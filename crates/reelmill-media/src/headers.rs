@@ -78,6 +78,18 @@ pub(crate) fn hdr(path: &Path) -> Option<VideoInfo> {
     shown.dynamic.filter(|_| shown.codec == "hevc").map(|info| *info)
 }
 
+/// The languages of the tracks of the Matroska file at `path` as BCP 47 writes them, by
+/// FFmpeg's index of the stream; nothing for a track that has none, or a file that does
+/// not tell.
+pub(crate) fn language_tags(path: &Path) -> Vec<Option<String>> {
+    let read = || {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        matroska::language_tags(&mut Window::new(file, len))
+    };
+    read().unwrap_or_default()
+}
+
 fn look(file: &mut Window, extension: &str) -> Look<Facts> {
     let head = file.upto(0, 64)?.to_vec();
     if let Some(still) = still::sniff(&head) {

@@ -1,4 +1,4 @@
-//! Writes HDR metadata into the header of a finished file, in place.
+//! Writes HDR metadata and languages into the header of a finished file, in place.
 //!
 //! FFmpeg 5.1 writes mastering metadata and the Dolby Vision record only when it
 //! copies a stream from a file that has them. So room is reserved in the header
@@ -26,6 +26,9 @@ const FILLER: &str = "reelmill reserves this. ";
 /// in Matroska).
 const REPEATS: usize = 20;
 
+/// Times more for each track: room for any language (39 bytes).
+const REPEATS_A_TRACK: usize = 2;
+
 /// Largest header that is taken into memory: attachments are part of it.
 const MAX_HEADER: u64 = 512 << 20;
 
@@ -33,14 +36,14 @@ const MAX_HEADER: u64 = 512 << 20;
 const RARE_TAGS: [&str; 5] = ["episode_id", "network", "lyrics", "grouping", "synopsis"];
 const RARE_MOV_TAGS: [&str; 3] = ["keywords", "model", "make"];
 
-/// The tag that reserves room in a file of `container`, if `hdr` needs any.
+/// The tag that reserves room in a file of `container`, if `hdr` or `languages` need any.
 /// `media` is the source, whose own tags are spared.
 pub(crate) fn reserve(
     container: Container,
-    hdr: &HdrKept,
+    (hdr, languages): (&HdrKept, &[Option<String>]),
     media: &MediaInfo,
 ) -> Option<(String, String)> {
-    if !needed(hdr) {
+    if !needed(hdr, languages) {
         return None;
     }
     let free = |names: &[&'static str]| {
@@ -52,35 +55,43 @@ pub(crate) fn reserve(
         // Films go into no others.
         _ => free(&RARE_TAGS),
     };
-    Some((name.to_owned(), FILLER.repeat(REPEATS)))
+    Some((name.to_owned(), FILLER.repeat(REPEATS + REPEATS_A_TRACK * languages.len())))
 }
 
-fn needed(hdr: &HdrKept) -> bool {
-    hdr.mastering.is_some() || hdr.light.is_some() || hdr.dolby_vision.is_some()
+fn needed(hdr: &HdrKept, languages: &[Option<String>]) -> bool {
+    languages.iter().any(Option::is_some)
+        || hdr.mastering.is_some()
+        || hdr.light.is_some()
+        || hdr.dolby_vision.is_some()
 }
 
-/// Writes what `hdr` holds into the file at `path`, which was put together with
-/// [`reserve`]'s tag.
+/// Writes what `hdr` holds, and for Matroska the `languages` of the tracks in order as
+/// BCP 47 writes them, into the file at `path`, which was put together with [`reserve`]'s
+/// tag.
 ///
 /// # Errors
 /// When the header is not as expected or cannot be written.
 pub(crate) async fn imprint(
     container: Container,
-    hdr: &HdrKept,
+    (hdr, languages): (&HdrKept, &[Option<String>]),
     path: &Path,
 ) -> Result<(), Failure> {
-    if !needed(hdr) {
+    if !needed(hdr, languages) {
         return Ok(());
     }
-    let (hdr, path) = (hdr.clone(), path.to_owned());
-    let done = tokio::task::spawn_blocking(move || write(container, &hdr, &path)).await;
-    done.map_err(|e| Failure::transient(format!("writing HDR metadata ended early: {e}")))?
+    let (hdr, languages, path) = (hdr.clone(), languages.to_vec(), path.to_owned());
+    let done = tokio::task::spawn_blocking(move || write(container, (&hdr, &languages), &path));
+    done.await.map_err(|e| Failure::transient(format!("writing the header ended early: {e}")))?
 }
 
-fn write(container: Container, hdr: &HdrKept, path: &Path) -> Result<(), Failure> {
+fn write(
+    container: Container,
+    (hdr, languages): (&HdrKept, &[Option<String>]),
+    path: &Path,
+) -> Result<(), Failure> {
     let io = |error: std::io::Error| Failure::io(format_args!("write {}", path.display()), &error);
     let odd = |why: String| {
-        let message = format!("cannot write HDR metadata into {}: {why}", path.display());
+        let message = format!("cannot write metadata into the header of {}: {why}", path.display());
         Failure::permanent(message).advise("please report this with the source's details")
     };
     let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
@@ -95,7 +106,7 @@ fn write(container: Container, hdr: &HdrKept, path: &Path) -> Result<(), Failure
     }
     let header = take(&mut file, range.start, size as usize).map_err(io)?;
     let changed = match container {
-        Container::Mkv | Container::Webm => matroska::changed(&header, range.start, hdr),
+        Container::Mkv | Container::Webm => matroska::changed(&header, hdr, languages),
         _ => mp4::changed(&header, hdr),
     };
     let changed = changed.ok_or_else(|| odd("its header has another form than expected".into()))?;

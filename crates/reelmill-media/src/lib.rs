@@ -16,6 +16,7 @@ pub mod headers;
 mod imprint;
 #[doc(hidden)]
 pub mod judge;
+mod language_tags;
 pub mod layout;
 mod listing;
 pub mod matroska;

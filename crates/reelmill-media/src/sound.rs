@@ -70,9 +70,15 @@ impl<'a> SoundJob<'a> {
         cancel: &CancellationToken,
     ) -> Result<SoundOutput, Failure> {
         let container = self.plan.container;
-        let mut encoded = encoded_tracks(tools, self.source, &self.plan.tracks, self.media, cancel)
-            .await?
-            .into_iter();
+        let mut encoded = encoded_tracks(
+            tools,
+            (self.source, &self.scratch.join("sound")),
+            &self.plan.tracks,
+            self.media,
+            cancel,
+        )
+        .await?
+        .into_iter();
         let mut tracks = Vec::new();
         for (track, stream) in self.kept(TrackAction::is_audio) {
             let (encode, extra) = match track.action {
@@ -86,7 +92,8 @@ impl<'a> SoundJob<'a> {
         }
         let (covers, long_tags) = self.covers(tools, cancel).await?;
         let tags = if container.holds_tags() { self.tags() } else { Metadata::new() };
-        Ok(SoundOutput { container, tracks, covers, tags, long_tags })
+        let start_micros = self.media.start_micros;
+        Ok(SoundOutput { container, tracks, covers, start_micros, tags, long_tags })
     }
 
     /// Tags of the file: the source's, and its first track's where the source

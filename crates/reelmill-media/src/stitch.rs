@@ -13,6 +13,7 @@ pub(crate) use tags::{
 use crate::args::{self, Repair, StitchInputs, StitchTrack, StitchVideo, TrackSource, VideoInput};
 use crate::encode::{OnProgress, refuse_read_error, remove, run};
 use crate::imprint;
+use crate::language_tags;
 use crate::tools::Tools;
 use cover::Cover;
 use reelmill_core::container::{Container, SubtitleFate};
@@ -93,7 +94,9 @@ pub async fn stitch(
     };
     let tracks = tracks(assembly, &covers, (&copies, &encoded));
     let mut global = tags::stale_global(media);
-    global.extend(imprint::reserve(plan.container, &encode.hdr, media));
+    let languages = language_tags::promised(assembly).await?;
+    let imprinted = (&encode.hdr, languages.as_slice());
+    global.extend(imprint::reserve(plan.container, imprinted, media));
     global.extend(tags::made_here(plan.container));
     let command = tools.ffmpeg(args::stitch(plan.container, inputs, &video, &tracks, &global, out));
     let output = run(command, on_progress, cancel).await?;
@@ -101,7 +104,7 @@ pub async fn stitch(
         tracing::warn!(line, "while stitching");
     }
     refuse_read_error(&output)?;
-    imprint::imprint(plan.container, &encode.hdr, out).await?;
+    imprint::imprint(plan.container, imprinted, out).await?;
     if plan.container == Container::Mov {
         imprint::languages(out, assembly.languages()).await?;
     }

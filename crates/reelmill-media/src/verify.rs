@@ -12,6 +12,7 @@ mod sound;
 mod streams;
 
 use crate::args::{concat_input, source_input};
+use crate::language_tags;
 use crate::listing::{Listed, Listing, list};
 use crate::probe::probe;
 use crate::stitch::{Assembly, write_list};
@@ -94,6 +95,7 @@ pub async fn verify(
     ];
     checks.extend(sound);
     checks.extend(streams::checks(&measured));
+    checks.extend(language_tags::check(assembly, out).await?);
     checks.extend(dynamic);
     checks.push(measured.duration());
     Ok(Verdict { checks })

@@ -3,6 +3,7 @@
 use super::{Cut, Estimate, PlanLimits, VideoEncode};
 use crate::encoder::VideoEncoder;
 use crate::media::{MediaInfo, VideoInfo};
+use crate::packets::PacketIndex;
 use crate::rate::{Aim, Rate};
 
 /// Bytes of a source that are read, written and checked in a second, from our
@@ -73,17 +74,18 @@ fn audio_bytes(media: &MediaInfo) -> f64 {
     bits as f64 * media.duration.unwrap_or(0.0) / 8.0
 }
 
-/// The same for a source that is known.
+/// The same for a source that is known, and of which `index` lists the frames, if anything
+/// does: a damaged or unusual header may declare days where there are seconds.
 pub(super) fn estimate(
     media: &MediaInfo,
-    info: &VideoInfo,
+    (info, index): (&VideoInfo, Option<&PacketIndex>),
     encode: &VideoEncode,
     cut: &Cut,
     limits: PlanLimits,
 ) -> Estimate {
-    let duration = media.duration.unwrap_or(0.0);
-    let pixels = f64::from(encode.size.0) * f64::from(encode.size.1);
-    let all = pixels * info.fps().unwrap_or(25.0) * duration;
+    let declared = info.fps().unwrap_or(25.0) * media.duration.unwrap_or(0.0);
+    let frames = index.map_or(declared, |index| index.packets.len() as f64);
+    let all = f64::from(encode.size.0) * f64::from(encode.size.1) * frames;
     let (rate, bits) = experience(encode.encoder);
     let parallel = match cut {
         Cut::Chunks { chunks } => (chunks.len() as u32).min(limits.slots),

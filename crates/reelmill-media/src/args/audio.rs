@@ -1,5 +1,6 @@
 //! The command that encodes audio tracks.
 
+use super::apart::{Apart, mapped, place};
 use super::{Args, micros, quiet, source_input};
 use reelmill_core::media::AudioInfo;
 use reelmill_core::preset::AudioCodec;
@@ -42,6 +43,16 @@ pub struct AudioTrack {
     pub channels: u32,
     /// How its loudness is corrected, if it is.
     pub correction: Option<Correction>,
+    /// The file that it is decoded from, where that is not the source.
+    pub apart: Option<Apart>,
+}
+
+impl AudioTrack {
+    /// What it is decoded from: an input and a stream of it.
+    #[must_use]
+    pub fn place(&self, source: &Path) -> (Args, u32) {
+        place(source, self.stream, self.apart.as_ref())
+    }
 }
 
 /// Encodes `tracks` into one file, in order, with times relative to
@@ -56,9 +67,8 @@ pub fn audio(source: &Path, start_micros: i64, tracks: &[AudioTrack], out: &Path
         .words("-progress pipe:1 -copyts")
         .option("-itsoffset", micros(offset))
         .join(source_input(source));
-    for track in tracks {
-        args = args.option("-map", format!("0:{}", track.stream));
-    }
+    let places: Vec<_> = tracks.iter().map(|it| (it.stream, it.apart.as_ref())).collect();
+    args = mapped(args, 1, offset, &places);
     for (at, track) in tracks.iter().enumerate() {
         args = encoded(args, at, track);
     }

@@ -196,6 +196,7 @@ proptest! {
             bit_rate: preset.audio.bitrate_per_channel,
             channels: 2,
             correction: None,
+            apart: None,
         };
         let found = read(audio(&source, 0, &[track], &out).as_slice());
         prop_assert_eq!(&found.inputs, &[url(&source)]);

@@ -1,5 +1,6 @@
 //! The command that makes an output of sound alone.
 
+use super::apart::mapped;
 use super::audio::encoded;
 use super::stitch::described;
 use super::{Args, AudioTrack, Metadata, quiet, source_input};
@@ -38,6 +39,8 @@ pub struct SoundOutput {
     pub tracks: Vec<SoundTrack>,
     /// Its cover art.
     pub covers: Vec<SoundCover>,
+    /// When the source begins, in microseconds.
+    pub start_micros: i64,
     /// Tags of the file.
     pub tags: Metadata,
     /// A file in FFmpeg's form of tags with more of them, too long for a
@@ -52,9 +55,11 @@ pub fn sound(source: &Path, output: &SoundOutput, out: &Path) -> Args {
     if let Some(tags) = &output.long_tags {
         args = args.words("-protocol_whitelist file -f ffmetadata").open(tags);
     }
-    for track in &output.tracks {
-        args = args.option("-map", format!("0:{}", track.stream));
-    }
+    let tracks = output.tracks.iter();
+    let places = tracks.map(|it| (it.stream, it.encode.as_ref().and_then(|it| it.apart.as_ref())));
+    let places: Vec<_> = places.collect();
+    let inputs = 1 + usize::from(output.long_tags.is_some());
+    args = mapped(args, inputs, -output.start_micros, &places);
     for cover in &output.covers {
         args = match cover {
             SoundCover::Stream(stream) => args.option("-map", format!("0:{stream}")),

@@ -164,6 +164,7 @@ fn audio_is_brought_to_what_the_codec_has() {
         bit_rate: if codec == AudioCodec::Flac { 0 } else { 64_000 * channels },
         channels,
         correction: None,
+        apart: None,
     };
     let tracks = [
         track(AudioCodec::Opus, 44_100, 6, Some("5.1(side)")),
@@ -249,4 +250,38 @@ async fn ffmpeg_knows_every_colour_name() {
             assert!(output.is_ok(), "{option} {name}: {output:?}");
         }
     }
+}
+
+#[test]
+fn tracks_that_are_apart_are_inputs_of_their_own() {
+    let apart = |start_micros, length_micros| Apart {
+        path: "/tmp/a.3.amr".into(),
+        start_micros,
+        length_micros,
+    };
+    let track = |stream, apart| AudioTrack {
+        stream,
+        info: AudioInfo { sample_rate: 8000, channels: 1, layout: Some("mono".into()) },
+        codec: AudioCodec::Aac,
+        bit_rate: 64_000,
+        channels: 1,
+        correction: None,
+        apart,
+    };
+    let tracks = [
+        track(1, None),
+        track(3, Some(apart(40_000, Some(4_933_375)))),
+        track(2, None),
+        track(4, Some(apart(0, None))),
+    ];
+    let args = lines(&audio(Path::new("/f.3gp"), 21_000, &tracks, Path::new("/tmp/a.nut")));
+    let maps: Vec<&str> =
+        args.lines().zip(args.lines().skip(1)).filter(|it| it.0 == "-map").map(|it| it.1).collect();
+    assert_eq!(maps, ["0:1", "1:0", "0:2", "2:0"]);
+    // Later by the lead of the audio file and by where it begins, less where the source does.
+    assert!(
+        args.contains("-itsoffset\n10019000us\n-protocol_whitelist\nfile\n-f\namr\n-t\n4933375us"),
+        "{args}"
+    );
+    insta::assert_snapshot!(lines(&take_out(Path::new("/f.3gp"), 3, Path::new("/tmp/a.3.amr"))));
 }

@@ -6,6 +6,7 @@ use crate::tools::Tools;
 use reelmill_core::error::Failure;
 use reelmill_core::tracks::Loudness;
 use serde::Deserialize;
+use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 /// How far from the wanted loudness a track may come out, LU. Encoders change
@@ -43,19 +44,20 @@ impl Figures {
     }
 }
 
-/// What brings `track` of the input to the `wanted` loudness; nothing does where
+/// What brings `track` of `source` to the `wanted` loudness; nothing does where
 /// it is silent.
 ///
 /// # Errors
 /// When it cannot be decoded.
 pub(super) async fn correction(
     tools: &Tools,
-    input: Args,
+    source: &Path,
     track: &AudioTrack,
     wanted: Loudness,
     cancel: &CancellationToken,
 ) -> Result<Option<Correction>, Failure> {
-    let args = args::loudness(input, track.stream, Some(track), wanted);
+    let (input, stream) = track.place(source);
+    let args = args::loudness(input, stream, Some(track), wanted);
     Ok(measure(tools, args, cancel).await?.correction(wanted))
 }
 

@@ -39,24 +39,37 @@ struct Head {
     end: u64,
 }
 
-/// What the file's headers tell.
-pub(super) fn parts(file: &mut Window) -> Look<Parts> {
+/// The languages of those tracks that FFmpeg makes streams of, as BCP 47 writes them.
+pub(super) fn language_tags(file: &mut Window) -> Look<Vec<Option<String>>> {
+    let head = head(file)?;
+    let entries = entries(head.tracks.as_deref().unwrap_or_default())?.into_iter();
+    let streams =
+        entries.filter(|it| matches!(it.kind, 1 | 2 | 0x11 | 0x21) && !it.codec.is_empty());
+    Ok(streams.map(|entry| entry.language_tag).collect())
+}
+
+fn head(file: &mut Window) -> Look<Head> {
     let header = element(file, 0)?;
     let at = header.end(file.len)?;
     let segment = element(file, at)?;
     if segment.id != SEGMENT {
         return unsure("no segment where it should be");
     }
-    let head = walk(file, segment)?;
+    walk(file, segment)
+}
+
+fn entries(tracks: &[u8]) -> Look<Vec<Entry>> {
+    let tracks = children(tracks)?.into_iter().filter(|(id, _)| *id == 0xAE);
+    tracks.map(|(_, data)| Entry::parse(data)).collect()
+}
+
+/// What the file's headers tell.
+pub(super) fn parts(file: &mut Window) -> Look<Parts> {
+    let head = head(file)?;
     let (Some(info), Some(tracks)) = (&head.info, &head.tracks) else {
         return unsure("no tracks in its headers");
     };
-    let mut entries = Vec::new();
-    for (id, data) in children(tracks)? {
-        if id == 0xAE {
-            entries.push(Entry::parse(data)?);
-        }
-    }
+    let entries = entries(tracks)?;
     let mut parts =
         Parts { format: "matroska,webm", duration_micros: duration(info)?, ..Parts::default() };
     let frames = first_frames(file, &head, &entries)?;

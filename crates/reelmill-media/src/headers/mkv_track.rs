@@ -18,6 +18,8 @@ pub(super) struct Entry {
     pub(super) codec: String,
     pub(super) private: Vec<u8>,
     language: Option<String>,
+    /// The language as BCP 47 writes it.
+    pub(super) language_tag: Option<String>,
     default_duration: Option<u64>,
     sample_rate: Option<f64>,
     output_rate: Option<f64>,
@@ -41,6 +43,7 @@ impl Entry {
                 0x86 => entry.codec = text(data),
                 0x63A2 => entry.private = data.to_vec(),
                 0x22_B59C => entry.language = Some(text(data)),
+                0x22_B59D => entry.language_tag = Some(text(data)).filter(|tag| !tag.is_empty()),
                 0x23_E383 => entry.default_duration = Some(uint(data)).filter(|ns| *ns > 0),
                 0x6D80 => entry.encoded = true,
                 0xE0 => entry.video(data)?,

@@ -18,6 +18,7 @@ const SEEK_ID: u32 = 0x53AB;
 const SEEK_POSITION: u32 = 0x53AC;
 const TRACK: u32 = 0xAE;
 const TRACK_TYPE: u32 = 0x83;
+const LANGUAGE_TAG: u32 = 0x22_B59D;
 const VIDEO: u32 = 0xE0;
 const COLOUR: u32 = 0x55B0;
 const MAX_CLL: u32 = 0x55BC;
@@ -55,14 +56,18 @@ pub(super) fn header(file: &mut File) -> io::Result<Option<Range<u64>>> {
 
 /// The same header with the metadata and without the reserve, of the same
 /// length. `None` when it has another form.
-pub(super) fn changed(header: &[u8], _start: u64, hdr: &HdrKept) -> Option<Vec<u8>> {
+pub(super) fn changed(
+    header: &[u8],
+    hdr: &HdrKept,
+    languages: &[Option<String>],
+) -> Option<Vec<u8>> {
     let mut parts: Vec<(u32, Vec<u8>)> = Vec::new();
     let mut seeks = None;
     for (id, content) in elements(header)? {
         match id {
             VOID => {}
             SEEK_HEAD => seeks = Some(seek_entries(content)?),
-            TRACKS => parts.push((id, element(id, &tracks(content, hdr)?))),
+            TRACKS => parts.push((id, element(id, &tracks(content, hdr, languages)?))),
             TAGS => parts.push((id, element(id, &tags(content)?))),
             _ => parts.push((id, element(id, content))),
         }
@@ -117,18 +122,26 @@ fn seek_head(entries: &[(u32, u64)], place: impl Fn((u32, u64)) -> Option<u64>) 
     Some(element(SEEK_HEAD, &content))
 }
 
-/// The first video track gets the metadata.
-fn tracks(content: &[u8], hdr: &HdrKept) -> Option<Vec<u8>> {
+/// The first video track gets the metadata, each track its language.
+fn tracks(content: &[u8], hdr: &HdrKept, languages: &[Option<String>]) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut done = false;
+    let mut languages = languages.iter();
     for (id, track) in elements(content)? {
-        let fields = elements(track).unwrap_or_default();
-        let video = fields.iter().any(|(id, value)| *id == TRACK_TYPE && *value == [1]);
         match id {
             CHECKSUM => {}
-            TRACK if video && !done => {
-                done = true;
-                bytes.extend(element(id, &one_track(&fields, hdr)));
+            TRACK => {
+                let fields = elements(track)?;
+                let video = fields.iter().any(|(id, value)| *id == TRACK_TYPE && *value == [1]);
+                let mut track = match video && !done {
+                    true => one_track(&fields, hdr),
+                    false => track.to_vec(),
+                };
+                done |= video;
+                if let Some(Some(tag)) = languages.next() {
+                    track.extend(element(LANGUAGE_TAG, tag.as_bytes()));
+                }
+                bytes.extend(element(id, &track));
             }
             _ => bytes.extend(element(id, track)),
         }
@@ -301,7 +314,7 @@ mod tests {
 
         #[test]
         fn damaged_headers_are_refused_not_followed(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = changed(&bytes, 0, &HdrKept::default());
+            let _ = changed(&bytes, &HdrKept::default(), &[]);
         }
 
         #[test]

@@ -2,7 +2,7 @@
 //! from beginning to end, as loud as the source, with its tags and pictures.
 
 use super::SoundJob;
-use crate::args::{self, Args, SoundOutput, SoundTrack, source_input};
+use crate::args::{self, Args, SoundOutput, SoundTrack, place, source_input};
 use crate::audio::check_loudness;
 use crate::encode::{STALL, refuse_read_error};
 use crate::probe::probe;
@@ -141,10 +141,11 @@ impl Pair<'_> {
             check::equal(&name("codec"), &codec, &self.stream.codec.as_str()),
             check::equal(&name("channels"), &channels, &self.info.channels),
         ];
-        let read = |path| source_input(path);
+        let apart = self.track.encode.as_ref().and_then(|encode| encode.apart.as_ref());
+        let (input, stream) = place(self.job.source, self.track.stream, apart);
         let (was, is) = tokio::try_join!(
-            heard(self.tools, read(self.job.source), self.track.stream, self.cancel),
-            heard(self.tools, read(self.job.out), self.stream.index, self.cancel),
+            heard(self.tools, input, stream, self.cancel),
+            heard(self.tools, source_input(self.job.out), self.stream.index, self.cancel),
         )?;
         let (Some(was), Some(is)) = (was, is) else {
             checks.push(Check::new(&name("sound"), false, "it cannot be decoded"));

@@ -29,6 +29,7 @@ pub(super) fn checks(measured: &Measured<'_>) -> Vec<Check> {
             &output_colour(encode, measured.promised.assembly.source_pixels()),
             &video.colour,
         ),
+        picture(measured),
         tracks(measured, "audio", is_audio),
         tracks(measured, "subtitles", is_subtitle),
         attachments(measured),
@@ -70,6 +71,22 @@ fn is_audio(stream: &Stream) -> bool {
 
 fn is_subtitle(stream: &Stream) -> bool {
     matches!(stream.kind, StreamKind::Subtitle)
+}
+
+/// What is told of the picture's track, whatever it is encoded to.
+fn picture(measured: &Measured<'_>) -> Check {
+    let assembly = measured.promised.assembly;
+    let container = assembly.plan.container;
+    let streams = (assembly.media.streams.iter(), measured.media.video());
+    let (mut source, Some((found, _))) = streams else {
+        return Check::new("picture track", false, "missing");
+    };
+    let wrong = source.find(|stream| stream.index == assembly.plan.video.stream).and_then(|it| {
+        let title = it.title().map(str::to_owned);
+        let want = Facts { codec: None, title, ..facts(container, it) };
+        differing(&want, &facts(container, found))
+    });
+    Check::new("picture track", wrong.is_none(), wrong.unwrap_or_else(|| "as planned".into()))
 }
 
 fn tracks(measured: &Measured<'_>, name: &str, kind: fn(&Stream) -> bool) -> Check {

@@ -5,6 +5,7 @@ use super::judge::{Decoded, decode, same_frames};
 use super::support::{Place, Ran, long, media};
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::Mutex;
 
 /// What the manifest says of a file.
 struct Entry {
@@ -112,24 +113,42 @@ fn every_real_file_is_exact_or_refused_with_a_reason() {
     let Some(folder) = media("the media corpus") else { return };
     let lengths: &[&str] = if long() { &["5", "2"] } else { &["2"] };
     let formats: &[&str] = if long() { &["mkv", "mp4"] } else { &["mkv"] };
-    let (mut rows, mut wrong) = (0, String::new());
-    for entry in manifest(&folder) {
-        let input = folder.join(&entry.file);
-        assert!(input.is_file(), "{} is missing", input.display());
-        let source = decode(&input, None);
-        for format in formats {
-            for chunk in lengths {
+    let entries = Mutex::new(manifest(&folder).into_iter());
+    let told = Mutex::new((0, String::new()));
+    let one = || {
+        while let Some(entry) = next(&entries) {
+            let input = folder.join(&entry.file);
+            assert!(input.is_file(), "{} is missing", input.display());
+            let source = decode(&input, None);
+            for (format, chunk) in formats.iter().flat_map(|f| lengths.iter().map(move |l| (f, l)))
+            {
                 let row = judge(&input, &source, format, chunk);
                 let text = row.clone().unwrap_or_else(|why| format!("WRONG: {why}"));
                 println!("{:<60} {format} {chunk}s  {text}", entry.file);
-                rows += 1;
                 let refused = row.as_ref().is_ok_and(|text| text.starts_with("refused"));
+                let (rows, wrong) = &mut *told.lock().unwrap();
+                *rows += 1;
                 if row.is_err() || (refused && entry.clean && source.errors == 0) {
                     writeln!(wrong, "{} {format} {chunk}s: {text}", entry.file).unwrap();
                 }
             }
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..at_once()).map(|_| scope.spawn(one)).collect();
+        one();
+        others.into_iter().for_each(|other| other.join().unwrap());
+    });
+    let (rows, wrong) = told.into_inner().unwrap();
     assert!(rows > 50, "the manifest lists more files than {rows}");
     assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+fn next(entries: &Mutex<std::vec::IntoIter<Entry>>) -> Option<Entry> {
+    entries.lock().unwrap().next()
+}
+
+/// Files converted beside each other: short ones leave most cores of a large machine idle.
+fn at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).max(1)
 }

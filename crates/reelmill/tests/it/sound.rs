@@ -2,7 +2,7 @@
 //! art, loudness, languages and layouts, judged by an independent decode.
 
 use super::convert::probe;
-use super::support::{Place, Ran, ffmpeg, tool};
+use super::support::{Place, Ran, ffmpeg, media, tool};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -236,4 +236,30 @@ fn what_has_no_sound_is_refused() {
     refused(&["-o", "out.m4a"]).refused(3, &["no sound", "what to do"]);
     refused(&["-o", "out.mkv", "--preset", "aac"]).refused(2, &["not for films"]);
     refused(&["-o", "out.m4a", "--set", "loudness=3"]).refused(2, &["loudness", "LUFS"]);
+}
+
+/// Old phones put five frames of AMR into a packet, of which FFmpeg decodes one.
+#[test]
+fn sound_of_old_phones_is_heard_to_its_end() {
+    let Some(folder) = media("sound of old phones") else { return };
+    let (place, input) = (Place::new(), folder.join("container/sample.3gp"));
+    for name in ["film.mp4", "sound.m4a", "sound.mp3"] {
+        let output = place.path(name);
+        let mut command = place.reelmill();
+        command.arg("convert").arg(&input).arg("-o").arg(&output);
+        if name == "film.mp4" {
+            command.args(["--set", "speed=ultrafast"]);
+        }
+        Ran::of(&mut command).ok();
+        let heard = tool("ffmpeg")
+            .args(["-nostats", "-ss", "4", "-i"])
+            .arg(&output)
+            .args(["-map", "0:a", "-af", "astats=measure_perchannel=none", "-f", "null", "-"])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&heard.stderr).into_owned();
+        let samples = told.lines().find_map(|line| line.split("Number of samples: ").nth(1));
+        let samples: f64 = samples.unwrap_or_else(|| panic!("{name}: {told}")).parse().unwrap();
+        assert!(samples > 6000.0, "{name}: {samples} samples of 8 kHz after 4 s");
+    }
 }

@@ -41,6 +41,41 @@ fn everything_beside_the_picture_is_kept() {
     assert_eq!(after["format"]["tags"]["title"], "A Film");
 }
 
+/// FFmpeg knows three letters only; what is told beyond them goes over all the same.
+#[test]
+fn languages_keep_their_country_and_script() {
+    let place = Place::new();
+    let input = rich_film(&place);
+    let mut edit = tool("mkvpropedit");
+    edit.arg(&input);
+    for (track, tag) in [("v1", "es-419"), ("a1", "pt-BR"), ("s1", "zh-Hant-HK")] {
+        edit.args(["--edit", &format!("track:{track}"), "--set", &format!("language-ietf={tag}")]);
+    }
+    assert!(edit.output().unwrap().status.success());
+    let output = place.path("kept.mkv");
+    let mut command = place.reelmill();
+    command.arg("convert").arg(&input).arg("-o").arg(&output).args(FAST);
+    Ran::of(command.args(["--chunk-seconds", "2"])).ok();
+    let wanted = tags(&input);
+    assert!(wanted.contains(&"zh-Hant-HK".to_owned()), "{wanted:?}");
+    let kept = tags(&output);
+    assert_eq!(kept.len(), wanted.len());
+    let told = wanted.iter().zip(&kept).filter(|(tag, _)| tag.contains('-'));
+    assert_eq!(told.filter(|(wanted, kept)| wanted == kept).count(), 3, "{kept:?} {wanted:?}");
+    assert_eq!(kinds(&probe(&output)), kinds(&probe(&input)));
+}
+
+/// The languages of all tracks as MKVToolNix reads them.
+fn tags(film: &Path) -> Vec<String> {
+    let output = tool("mkvmerge").arg("-J").arg(film).output().unwrap();
+    let read: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(read["warnings"].as_array().unwrap().is_empty(), "{}", read["warnings"]);
+    let tracks = read["tracks"].as_array().unwrap().iter();
+    let tag =
+        |track: &Value| track["properties"]["language_ietf"].as_str().unwrap_or("").to_owned();
+    tracks.map(tag).collect()
+}
+
 #[test]
 fn what_the_target_cannot_hold_is_converted_or_told_beforehand() {
     let place = Place::new();
