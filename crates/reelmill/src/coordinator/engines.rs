@@ -137,14 +137,6 @@ impl Coordinator {
         Err(Failure::transient("the job changes all the time; try again"))
     }
 
-    pub(super) async fn retry_dispatched(
-        &self,
-        job: &Job,
-        _dispatch: &Dispatch,
-    ) -> Result<Job, Failure> {
-        self.dispatch_event(job, &DispatchEvent::Retry).await
-    }
-
     async fn kept(&self) -> Result<Vec<Kept>, Failure> {
         let rows = self.store.meta_list("engine:").await?;
         Ok(rows.into_iter().filter_map(|(_, text)| serde_json::from_str(&text).ok()).collect())

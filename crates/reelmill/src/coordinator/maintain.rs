@@ -2,13 +2,15 @@
 //! and throwing away what nobody needs any more.
 
 use super::Coordinator;
+use super::dispatch::LOOK_AHEAD;
 use crate::{clock, mutant};
 use reelmill_core::error::Failure;
-use reelmill_core::id::{BlobId, WorkerId};
+use reelmill_core::id::{BlobId, JobId, WorkerId};
 use reelmill_core::job::{Job, JobState};
 use reelmill_core::task::TaskEvent;
 use reelmill_core::time::Timestamp;
 use reelmill_store::{Applied, JobFilter, WorkerState};
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -167,29 +169,32 @@ impl Coordinator {
     /// A job is bound to one build of its encoder. When no living worker has
     /// that build but one has another, the job is planned again for that one:
     /// better chunks anew than a job that waits for ever.
+    ///
+    /// Such a job has tasks that wait for its build. The store keeps those apart from all
+    /// others, so that only the first of each build need be looked at, however many jobs
+    /// there are; when they are gone, the next sweep looks at those behind.
     async fn unpin_from_lost_builds(&self) -> Result<(), Failure> {
-        let filter =
-            JobFilter { states: vec![JobState::Running], limit: 200, ..JobFilter::default() };
-        let pinned: Vec<Job> = self.jobs(&filter).await?;
-        let pinned = pinned.into_iter().filter(|job| job.encoder_pin.is_some() && job.stage == 1);
-        let workers = self.store.worker_list().await?;
-        let silence = self.settings.terms.length.max(30_000_000).saturating_mul(3);
         let now = clock::now();
-        for job in pinned {
-            let plan = self.plan_of(job.id, job.generation).await?;
-            let planned = plan.and_then(|plan| plan.video.encode.as_ref().map(|e| e.encoder));
-            let Some(encoder) = planned.or(job.request.encoder()) else { continue };
-            let builds = || {
-                let alive = workers.iter().filter(|worker| worker.state != WorkerState::Gone);
-                alive.filter_map(|worker| worker.facts.fingerprint(encoder))
-            };
-            // Software can always do what hardware does that is gone.
-            let orphaned = (builds().next().is_some() || encoder.hardware().is_some())
-                && !builds().any(|build| Some(build) == job.encoder_pin.as_deref());
-            if orphaned && now.since(job.updated) > silence {
-                tracing::warn!(job = %job.id, "no worker has its encoder build any more; planning again");
-                let request = job.request.clone();
-                self.store.job_replan(job.id, &request, now).await?;
+        let waiting = self.store.tasks_ready(now, LOOK_AHEAD).await?;
+        let bound =
+            waiting.iter().filter_map(|one| Some((one.task, one.needs?, one.pin.as_ref()?)));
+        let workers = self.store.worker_list().await?;
+        let builds = |encoder| {
+            let alive = workers.iter().filter(|worker| worker.state != WorkerState::Gone);
+            alive.filter_map(move |worker| worker.facts.fingerprint(encoder))
+        };
+        // Software can always do what hardware does that is gone.
+        let orphaned = bound.filter(|(_, encoder, pin)| {
+            (builds(*encoder).next().is_some() || encoder.hardware().is_some())
+                && !builds(*encoder).any(|build| build == *pin)
+        });
+        let orphaned: BTreeSet<JobId> = orphaned.map(|(task, ..)| task.job).collect();
+        let silence = self.settings.terms.length.max(30_000_000).saturating_mul(3);
+        for id in orphaned {
+            let Some(job) = self.job(id).await? else { continue };
+            if job.stage == 1 && job.encoder_pin.is_some() && now.since(job.updated) > silence {
+                tracing::warn!(job = %id, "no worker has its encoder build any more; planning again");
+                self.store.job_replan(id, &job.request, now).await?;
                 self.bell.notify_waiters();
             }
         }
@@ -278,3 +283,6 @@ impl Coordinator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,6 +62,7 @@ impl Coordinator {
     /// Takes what a worker reports, if it still has the task.
     pub(super) async fn take_report(&self, done: &Done) -> Result<Standing, Failure> {
         let Some(job) = self.job(done.task.job).await? else {
+            self.drop_refused(done).await;
             return Ok(Standing::Lost);
         };
         let now = clock::now();
@@ -134,11 +135,12 @@ impl Coordinator {
     /// What is to be learnt from a report that was taken.
     async fn taken(&self, done: &Done, applied: &Applied) {
         let task = &applied.task;
-        let Report::Done { result: TaskResult::Encoded(encoded) } = &done.report else { return };
         if task.state != TaskState::Done {
+            // Not believed, whatever it was.
             self.drop_refused(done).await;
             return;
         }
+        let Report::Done { result: TaskResult::Encoded(encoded) } = &done.report else { return };
         let measured = (task.cost, encoded.seconds);
         if let Err(failure) = self.learn(done.worker, task.needs, measured).await {
             tracing::warn!(%failure, "cannot note a worker's speed");

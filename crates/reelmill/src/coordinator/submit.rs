@@ -4,7 +4,7 @@ use super::fetch::is_remote;
 use super::{Coordinator, QueueState};
 use crate::clock;
 use reelmill_core::container::Container;
-use reelmill_core::dispatch::Dispatch;
+use reelmill_core::dispatch::{Dispatch, DispatchEvent};
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::id::{JobId, TaskId};
 use reelmill_core::job::{Item, Job, JobState, Request, Source};
@@ -266,10 +266,8 @@ impl Coordinator {
             );
             return Err(Failure::permanent(message));
         }
-        if let Some(dispatch) = &job.dispatch
-            && is_remote(&job.source)
-        {
-            return self.retry_dispatched(&job, dispatch).await;
+        if job.dispatch.is_some() && is_remote(&job.source) {
+            return self.dispatch_event(&job, &DispatchEvent::Retry).await;
         }
         if is_remote(&job.source) {
             return Err(Failure::permanent(
