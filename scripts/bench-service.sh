@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Measures the coordinator as a service: jobs a second, claims from long queues,
-# memory with a million jobs, uploads and downloads beside nginx. Prints figures
-# with their targets; never fails because something was slow.
+# memory with a million jobs, uploads and downloads beside nginx, answers beside slow
+# clients. Prints figures with their targets; never fails because something was slow.
 #
 # REELMILL_BENCH_SIZE    short: up to 100,000 jobs; long: up to 1,000,000 (long)
 # REELMILL_BENCH_BYTES   size of the file that is sent and fetched, MiB (1024)
 # REELMILL_BENCH_RUNS    transfers of each kind, the middle counts (3)
-# REELMILL_BENCH_PARTS   some of: queue memory transfer (all of them)
+# REELMILL_BENCH_SLOW    slow connections (1000)
+# REELMILL_BENCH_PARTS   some of: queue memory transfer slow (all of them)
 # REELMILL_BIN           use this binary instead of building one
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,7 +16,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 size="${REELMILL_BENCH_SIZE:-long}"
 mebibytes="${REELMILL_BENCH_BYTES:-1024}"
 runs="${REELMILL_BENCH_RUNS:-3}"
-parts=" ${REELMILL_BENCH_PARTS:-queue memory transfer} "
+slow="${REELMILL_BENCH_SLOW:-1000}"
+parts=" ${REELMILL_BENCH_PARTS:-queue memory transfer slow} "
 
 wanted() { [[ $parts == *" $1 "* ]]; }
 note() { printf '%s\n' "$*" >&2; }
@@ -151,9 +153,71 @@ transfer_job() {
   echo "$id"
 }
 
+# Opens slow connection "$1": one of five ways to keep a server waiting.
+dawdle_one() {
+  local begin="" address="${farm_url#http://}" get="GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n"
+  case $(($1 % 5)) in
+    0) begin="${get}X-Slow: " ;;
+    1) begin="${get/GET/POST}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{" ;;
+    2) begin="$get\r\n" ;; # and its answer is not read
+    3) begin="PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" ;;
+  esac
+  exec {dawdler[$1]}<>"/dev/tcp/${address%:*}/${address##*:}" || return 0
+  printf '%b' "$begin" >&"${dawdler[$1]}"
+}
+
+# Keeps "$1" slow connections open: a byte a second on each; what the server closes is
+# opened anew.
+dawdle() {
+  local number
+  declare -A dawdler
+  trap '' PIPE
+  ulimit -n $(($1 + 100))
+  for ((number = 0; number < $1; number++)); do dawdle_one "$number"; done
+  : >"$farm_folder/dawdling"
+  while :; do
+    sleep 1
+    for number in "${!dawdler[@]}"; do
+      printf x >&"${dawdler[$number]}" && continue
+      exec {dawdler[$number]}>&-
+      dawdle_one "$number"
+    done
+  done
+}
+
+# Milliseconds that each of 300 healthy requests takes, a connection for each.
+healthy() {
+  local turn path
+  for ((turn = 0; turn < 100; turn++)); do
+    for path in /livez /api/v1/jobs /api/v1/status; do
+      curl -s -o /dev/null -w '%{http_code} %{time_total}\n' "$farm_url$path"
+    done
+  done | awk '$1 != 200 { exit 1 } { print $2 * 1e3 }'
+}
+
+slow() {
+  local with tries open
+  farm_serve slow --workers 0
+  for with in 0 "$slow"; do
+    if [ "$with" -gt 0 ]; then
+      dawdle "$with" 2>/dev/null &
+      farm_pid[dawdler]=$!
+      for ((tries = 0; tries < 600; tries++)); do [ ! -e "$farm_folder/dawdling" ] || break; sleep 0.1; done
+    fi
+    healthy >"$farm_folder/healthy" || die "a healthy request was refused"
+    row "healthy request beside $with slow connections: median" "$(median <"$farm_folder/healthy" | awk '{ printf "%.1f", $1 }')" ms ""
+    row "healthy request beside $with slow connections: longest" "$(sort -n "$farm_folder/healthy" | awk 'END { printf "%.1f", $1 }')" ms "≤ 500"
+  done
+  open="$(find "/proc/${farm_pid[coordinator]}/fd" -lname 'socket:*' | wc -l)"
+  [ "$open" -ge $((slow / 2)) ] || die "only $open connections were open"
+  row "connections open at the end" "$open" "" ""
+  farm_stop
+}
+
 farm_build
 farm_begin
 echo "reelmill bench, service: $(nproc) cores, $(uname -sr)"
 if wanted queue; then queue; fi
 if wanted memory; then memory; fi
 if wanted transfer; then transfer; fi
+if wanted slow; then slow; fi
