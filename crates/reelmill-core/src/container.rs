@@ -79,6 +79,59 @@ pub enum SubtitleFate {
 
 const TEXT_SUBTITLES: &[&str] = &["subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text"];
 
+/// Sound that Matroska holds as FFmpeg (5.1 to 7.1) writes and reads it. AMR is not here:
+/// phones put several frames into a packet, of which FFmpeg would play one.
+const MATROSKA_AUDIO: [&str; 48] = [
+    "aac",
+    "aac_latm",
+    "ac3",
+    "adpcm_ct",
+    "adpcm_g722",
+    "adpcm_g726",
+    "adpcm_ima_oki",
+    "adpcm_ima_wav",
+    "adpcm_ms",
+    "adpcm_yamaha",
+    "alac",
+    "dts",
+    "eac3",
+    "flac",
+    "g723_1",
+    "g729",
+    "gsm_ms",
+    "imc",
+    "mlp",
+    "mp1",
+    "mp2",
+    "mp3",
+    "opus",
+    "pcm_alaw",
+    "pcm_f32le",
+    "pcm_f64le",
+    "pcm_mulaw",
+    "pcm_s16be",
+    "pcm_s16le",
+    "pcm_s24be",
+    "pcm_s24le",
+    "pcm_s32be",
+    "pcm_s32le",
+    "pcm_s64le",
+    "pcm_u8",
+    "qdm2",
+    "ra_144",
+    "speex",
+    "truehd",
+    "truespeech",
+    "tta",
+    "vorbis",
+    "wavpack",
+    "wmalossless",
+    "wmapro",
+    "wmav1",
+    "wmav2",
+    "wmavoice",
+];
+
 impl Container {
     /// All of them.
     pub const ALL: [Self; 14] = [
@@ -195,7 +248,7 @@ impl Container {
     #[must_use]
     pub fn holds_audio(self, codec: &str) -> bool {
         match self {
-            Self::Mkv | Self::Mka => !matches!(codec, "adpcm_ima_qt" | "unknown"),
+            Self::Mkv | Self::Mka => MATROSKA_AUDIO.contains(&codec),
             Self::Mp4 | Self::M4a => {
                 matches!(codec, "aac" | "ac3" | "eac3" | "mp3" | "opus" | "flac" | "alac")
             }

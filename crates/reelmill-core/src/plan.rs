@@ -241,6 +241,10 @@ pub fn plan_at_scenes(
     if encode.tonemap.is_none() {
         encode.hdr = hdr::decide(info, wanted, container, picture, &mut tracks.notes)?;
     }
+    if index.as_ref().is_ok_and(|index| index.packets.is_empty()) {
+        return Err(Failure::input("the file holds no pictures, though its header tells of some")
+            .advise("it is cut short or damaged: copy or download it again"));
+    }
     let cut = match by_hardware(&mut encode, wanted, limits, &mut tracks.notes) {
         true => whole(media, WholeReason::Hardware),
         false => choose_cut(media, index.clone(), (&encode, &scenes.starts), limits),

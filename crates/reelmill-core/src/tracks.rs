@@ -289,6 +289,9 @@ fn decide(
         },
         StreamKind::Attachment if container.holds_attachments() => Ok(TrackAction::Attachment),
         StreamKind::Attachment => Err(format!("{container} cannot hold attachments")),
+        StreamKind::Cover(info) if info.width == 0 && !container.holds_attachments() => {
+            Err("its picture has no size: it is empty or damaged".into())
+        }
         StreamKind::Cover(_) if container.holds_cover(codec) => Ok(TrackAction::Cover),
         StreamKind::Cover(_) => Err(format!("{container} cannot hold {codec} cover art")),
         StreamKind::Video(_) if container.kind() == OutputKind::Sound => {
@@ -298,6 +301,22 @@ fn decide(
         StreamKind::Data => Err("data streams cannot be carried over".into()),
     }
 }
+
+/// Samples as they are, in forms that Matroska does not know (of Blu-ray and DVD among them)
+/// and FLAC keeps every bit of.
+const RAW: [&str; 11] = [
+    "pcm_bluray",
+    "pcm_dvd",
+    "pcm_s8",
+    "pcm_s8_planar",
+    "pcm_s16be_planar",
+    "pcm_s16le_planar",
+    "pcm_s24le_planar",
+    "pcm_u16be",
+    "pcm_u16le",
+    "pcm_u24be",
+    "pcm_u24le",
+];
 
 fn decide_audio(
     stream: &Stream,
@@ -312,7 +331,12 @@ fn decide_audio(
     if preset.mode == AudioMode::Copy && held && as_it_is {
         return TrackAction::CopyAudio;
     }
-    let codec = container.audio_codec(preset.codec);
+    let raw = preset.mode == AudioMode::Copy && RAW.contains(&stream.codec.as_str());
+    let wanted = match container {
+        Container::Mkv if raw && !held => AudioCodec::Flac,
+        _ => preset.codec,
+    };
+    let codec = container.audio_codec(wanted);
     let channels = info.channels.min(codec.max_channels()).min(most);
     if preset.mode == AudioMode::Copy && !held {
         let from = &stream.codec;
@@ -369,6 +393,7 @@ pub fn describe(stream: &Stream) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::VideoInfo;
 
     fn stream(index: u32, codec: &str, kind: StreamKind) -> Stream {
         Stream {
@@ -386,6 +411,7 @@ mod tests {
     }
 
     fn rich() -> MediaInfo {
+        let cover = VideoInfo { width: 600, height: 600, ..VideoInfo::default() };
         let audio =
             |channels| StreamKind::Audio(AudioInfo { sample_rate: 48_000, channels, layout: None });
         let streams = vec![
@@ -395,7 +421,7 @@ mod tests {
             stream(3, "subrip", StreamKind::Subtitle),
             stream(4, "hdmv_pgs_subtitle", StreamKind::Subtitle),
             stream(5, "ttf", StreamKind::Attachment),
-            stream(6, "mjpeg", StreamKind::Cover(crate::media::VideoInfo::default())),
+            stream(6, "mjpeg", StreamKind::Cover(cover)),
             stream(7, "bin_data", StreamKind::Data),
         ];
         MediaInfo {
@@ -407,6 +433,26 @@ mod tests {
             chapters: vec![],
             tags: BTreeMap::new(),
         }
+    }
+
+    #[test]
+    fn what_matroska_does_not_know_is_encoded_without_loss_where_that_can_be() {
+        let info = AudioInfo { sample_rate: 48_000, channels: 2, layout: None };
+        let made = |codec: &str| {
+            let mut media = rich();
+            media.streams = vec![stream(1, codec, StreamKind::Audio(info.clone()))];
+            let tracks = Tracks::decide(&media, Container::Mkv, &AudioPreset::default());
+            match tracks.kept[0].action {
+                TrackAction::EncodeAudio { codec, bit_rate, .. } => Some((codec, bit_rate > 0)),
+                _ => None,
+            }
+        };
+        assert_eq!(made("pcm_s16le"), None);
+        assert_eq!(made("truehd"), None);
+        assert_eq!(made("pcm_bluray"), Some((AudioCodec::Flac, false)));
+        assert_eq!(made("pcm_dvd"), Some((AudioCodec::Flac, false)));
+        assert_eq!(made("amr_nb"), Some((AudioCodec::Aac, true)));
+        assert_eq!(made("adpcm_thp"), Some((AudioCodec::Aac, true)));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::tools::Tools;
 use promised::Promised;
 use reelmill_core::check::{self, Check, Verdict};
 use reelmill_core::error::Failure;
-use reelmill_core::media::MediaInfo;
+use reelmill_core::media::{MediaInfo, StreamKind};
 use samples::Sample;
 use seams::Seams;
 use std::path::Path;
@@ -135,6 +135,16 @@ async fn measure<'a>(
     Ok(Proof { measured, packets, seams, sound, dynamic })
 }
 
+/// Seconds that the source claims to last. A film that claims more than any of its streams
+/// does is not cut short: editors leave such headers behind.
+fn declared(media: &MediaInfo) -> f64 {
+    let whole = media.duration.unwrap_or(0.0);
+    let heard = |kind: &StreamKind| matches!(kind, StreamKind::Video(_) | StreamKind::Audio(_));
+    let streams = media.streams.iter().filter(|stream| heard(&stream.kind));
+    let longest: Option<Vec<f64>> = streams.map(|stream| stream.duration).collect();
+    longest.and_then(|all| all.into_iter().reduce(f64::max)).map_or(whole, |it| it.min(whole))
+}
+
 /// The packets of all parts, by part; what is left over goes to the last.
 fn split(packets: &[String], counts: &[usize]) -> Vec<Vec<String>> {
     let mut rest = packets;
@@ -169,7 +179,7 @@ impl Measured<'_> {
     /// Whether the output lasts as long as the source really does, leaving out
     /// how long the last picture stays, and the source as long as it declares.
     fn duration(&self) -> Check {
-        let declared = self.promised.assembly.media.duration.unwrap_or(0.0);
+        let declared = declared(self.promised.assembly.media);
         if let Some(reached) = self.promised.source.stops_early(declared) {
             return check::duration(declared, reached);
         }

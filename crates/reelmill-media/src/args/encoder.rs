@@ -126,6 +126,9 @@ fn ffv1(args: Args, encode: &VideoEncode) -> Args {
     let (width, height) = encode.size;
     let slices = match u64::from(width) * u64::from(height) {
         0..10_000 => None,
+        // Rows and columns of half as many colours do not always divide by four; FFmpeg
+        // finds a number that does.
+        _ if width % 2 == 1 || height % 2 == 1 => None,
         10_000..1_000_000 => Some("4"),
         _ => Some("16"),
     };

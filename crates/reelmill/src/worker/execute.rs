@@ -267,7 +267,10 @@ impl Attempt<'_> {
         verdict.checks.extend(order.score());
         verdict.checks.extend(sizing::check(order, out).await?);
         if !verdict.passed() {
-            return Err(refused(&verdict));
+            let cut = !order.plan.chunks().is_empty();
+            return Err(
+                if cut { recut(&verdict) } else { None }.unwrap_or_else(|| refused(&verdict))
+            );
         }
         self.seal(out, order.stage_path.is_some(), verdict).await.map(TaskResult::Finished)
     }
@@ -331,6 +334,20 @@ pub(super) fn source<'a>(path: &'a Path, media: &'a MediaInfo, partial: bool) ->
         .video()
         .map_or(("", ""), |(stream, info)| (stream.codec.as_str(), info.pixel_format.as_str()));
     Source { path, start_micros: media.start_micros, codec, pixel_format, partial }
+}
+
+/// Checks that a source which cannot be cut after all may fail, though its packets look as if
+/// it could: a decoder that does not begin anew at its keyframes (Sorenson Video 3), pictures
+/// that change their size.
+const OF_CUTTING: [&str; 3] = ["frames", "picture", "parameter sets"];
+
+/// The failure of a film that was cut and may come out right in one piece.
+fn recut(verdict: &Verdict) -> Option<Failure> {
+    let mut failed = verdict.checks.iter().filter(|check| !check.passed);
+    failed.all(|check| OF_CUTTING.contains(&check.name.as_str())).then(|| {
+        Failure::new(FailureClass::Recut, verdict.complaint())
+            .advise("the film is encoded again, in one piece")
+    })
 }
 
 pub(super) fn refused(verdict: &Verdict) -> Failure {

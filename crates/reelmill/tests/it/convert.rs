@@ -223,3 +223,55 @@ fn what_cannot_be_cut_is_encoded_whole_with_the_reason() {
     let source = decode(&input, None);
     same_frames(&source, &decode(&output, None), 0.001, false).unwrap();
 }
+
+/// Pictures whose size changes have other parameter sets in another chunk.
+#[test]
+fn what_turns_out_not_to_be_cuttable_is_encoded_again_whole() {
+    let place = Place::new();
+    let (input, list) = (place.path("sizes.mkv"), place.path("list.txt"));
+    for (name, size) in [("a.mkv", "160x120"), ("b.mkv", "160x90")] {
+        let source = format!("testsrc2=s={size}:r=25:d=4");
+        let args = ["-f", "lavfi", "-i", &source, "-c:v", "libvpx", "-g", "25", "-b:v", "500k"];
+        ffmpeg(&args, &place.path(name));
+    }
+    std::fs::write(&list, "file a.mkv\nfile b.mkv\n").unwrap();
+    ffmpeg(&["-f", "concat", "-i", list.to_str().unwrap(), "-c", "copy"], &input);
+    let output = place.path("out.mp4");
+    let mut command = place.reelmill();
+    command.arg("convert").arg(&input).arg("-o").arg(&output).args(FAST);
+    let ran = Ran::of(command.args(["--chunk-seconds", "2"])).ok();
+    assert!(ran.err.contains("was made by another encoder or setting"), "{}", ran.err);
+    same_frames(&decode(&input, None), &decode(&output, None), 0.001, false).unwrap();
+}
+
+#[test]
+fn a_header_that_tells_of_more_than_the_tracks_have_is_not_believed() {
+    let place = Place::new();
+    let (input, output) = (place.path("long.mp4"), place.path("out.mkv"));
+    let clip = clip(6);
+    ffmpeg(&["-i", clip.to_str().unwrap(), "-map", "0:v", "-map", "0:a", "-c", "copy"], &input);
+    let mut bytes = std::fs::read(&input).unwrap();
+    let at = bytes.windows(4).position(|word| word == b"mvhd").unwrap() + 4 + 4 + 8 + 4;
+    let length = u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+    bytes[at..at + 4].copy_from_slice(&(2 * length).to_be_bytes());
+    std::fs::write(&input, bytes).unwrap();
+    assert_eq!(
+        probe(&input)["format"]["duration"].as_str().unwrap().split_once('.').unwrap().0,
+        "12"
+    );
+    let mut command = place.reelmill();
+    Ran::of(command.arg("convert").arg(&input).arg("-o").arg(&output).args(FAST)).ok();
+    same_frames(&decode(&input, None), &decode(&output, None), 0.001, false).unwrap();
+}
+
+#[test]
+fn lossless_video_of_an_odd_size_has_as_many_slices_as_it_can() {
+    let place = Place::new();
+    let (input, output) = (place.path("odd.mkv"), place.path("out.mkv"));
+    let source = "testsrc2=s=176x144:r=25:d=1,crop=175:143:0:0:exact=1";
+    ffmpeg(&["-f", "lavfi", "-i", source, "-c:v", "libvpx", "-pix_fmt", "yuv420p"], &input);
+    let mut command = place.reelmill();
+    command.arg("convert").arg(&input).arg("-o").arg(&output).args(["--preset", "lossless"]);
+    Ran::of(&mut command).ok();
+    same_frames(&decode(&input, None), &decode(&output, None), 0.001, true).unwrap();
+}
