@@ -78,6 +78,8 @@ struct PixelShape {
     chroma: Chroma,
     depth: u32,
     alpha: bool,
+    /// Red, green and blue; what changes between that and brightness with colour is rounded.
+    rgb: bool,
 }
 
 impl VideoEncoder {
@@ -332,7 +334,10 @@ impl PixelShape {
         let alpha = ["yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "ya8", "ya16", "pal8"]
             .iter()
             .any(|part| name.starts_with(part));
-        Self { chroma, depth, alpha }
+        let rgb = ["rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "x2rgb", "x2bgr", "pal8"]
+            .iter()
+            .any(|part| name.starts_with(part));
+        Self { chroma, depth, alpha, rgb }
     }
 
     /// (kinds of loss, waste): what taking `have` for this costs.
@@ -347,7 +352,8 @@ impl PixelShape {
         let alpha_lost = u32::from(self.alpha && !have.alpha);
         let waste = have.depth.saturating_sub(self.depth)
             + 4 * u32::from(have.chroma != self.chroma)
-            + 8 * u32::from(have.alpha && !self.alpha);
+            + 8 * u32::from(have.alpha && !self.alpha)
+            + 100 * u32::from(have.rgb != self.rgb);
         (chroma_lost + depth_lost + alpha_lost, waste)
     }
 }
@@ -369,6 +375,10 @@ mod tests {
             (VideoEncoder::Vp9, "yuva420p", "yuv420p", false),
             (VideoEncoder::Vp9, "yuvj420p", "yuv420p", true),
             (VideoEncoder::X265, "yuva444p12le", "yuv444p12le", false),
+            (VideoEncoder::Ffv1, "yuva444p12le", "yuva444p16le", true),
+            (VideoEncoder::Ffv1, "yuv440p12le", "yuv444p12le", true),
+            (VideoEncoder::Ffv1, "gbrp12le", "gbrp12le", true),
+            (VideoEncoder::Ffv1, "rgb48le", "rgb48le", true),
         ];
         for (encoder, source, format, whole) in cases {
             assert_eq!(encoder.pixel_format(source), (format, whole), "{encoder} {source}");

@@ -144,7 +144,8 @@ fn explain(path: &Path, head: &[u8], failure: Failure) -> Failure {
             "check that it is the right file and that it plays",
         )
     } else {
-        let reason = failure.tail.first().map_or("no reason given", |line| plain(line));
+        let mut said = failure.tail.iter().filter(|line| line.contains(char::is_alphabetic));
+        let reason = said.next().map_or("no reason given", |line| plain(line));
         (format!("cannot be read: {reason}"), "check that it plays")
     };
     Failure {

@@ -78,7 +78,9 @@ pub fn audio(source: &Path, start_micros: i64, tracks: &[AudioTrack], out: &Path
     } else {
         "-avoid_negative_ts disabled -f nut"
     };
-    args.words("-map_metadata -1 -map_chapters -1").words(format).write(out)
+    // Tags come from the source later, and NUT cannot be read back with one of some kilobytes.
+    let bare = "-map_metadata -1 -map_metadata:s -1 -map_chapters -1";
+    args.words(bare).words(format).write(out)
 }
 
 /// Options that encode `track` as stream `at` of the output.

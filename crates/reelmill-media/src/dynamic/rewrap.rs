@@ -48,8 +48,8 @@ pub(super) async fn rewrap(
         .open(&between)
         .words("-map 0:v:0 -c copy -bsf:v")
         .arg(format!("setts=pts=PTS-({late}):dts=DTS-({late})"))
-        // MP4 has no track without a language.
-        .words("-metadata:s:0 language= -avoid_negative_ts disabled -f nut")
+        // MP4 has no track without a language; tags come from the source later.
+        .words("-map_metadata -1 -map_metadata:s -1 -avoid_negative_ts disabled -f nut")
         .write(out);
     tools.ffmpeg(args).stall_after(STALL).run(cancel).await?;
     remove(&between).await

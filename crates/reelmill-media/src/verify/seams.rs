@@ -151,7 +151,9 @@ async fn extract(
 
 /// Output options for a NUT file.
 pub(super) fn into_nut(file: &Path) -> Args {
-    Args::new().words("-avoid_negative_ts disabled -f nut").write(file)
+    // NUT cannot be read back with a tag of some kilobytes.
+    let bare = "-map_metadata -1 -map_metadata:s -1 -map_chapters -1";
+    Args::new().words(bare).words("-avoid_negative_ts disabled -f nut").write(file)
 }
 
 async fn decode_group(

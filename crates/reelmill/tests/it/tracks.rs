@@ -269,3 +269,21 @@ fn image_subtitles_come_out_as_files_of_their_own() {
     run(&place.path("nothing.mkv")).refused(3, &["nothing.mkv"]);
     assert!(place.names().iter().all(|name| !name.contains("reelmill-part")));
 }
+
+/// NUT, in which chunks and sound wait, cannot be read back with tags of some kilobytes.
+#[test]
+fn titles_of_some_kilobytes_are_kept() {
+    let place = Place::new();
+    let (input, output) = (place.path("titled.mkv"), place.path("out.mp4"));
+    let title = format!("title={}", "long ".repeat(1000));
+    let clip = clip(6);
+    let args = ["-i", clip.to_str().unwrap(), "-map", "0:v", "-map", "0:a", "-c:v", "copy"];
+    let tags = ["-c:a", "mp2", "-metadata:s:v:0", &title, "-metadata:s:a:0", &title];
+    ffmpeg(&[&args[..], &tags[..]].concat(), &input);
+    let mut command = place.reelmill();
+    command.arg("convert").arg(&input).arg("-o").arg(&output).args(FAST);
+    Ran::of(command.args(["--chunk-seconds", "2"])).ok();
+    let after = probe(&output);
+    assert_eq!(after["streams"][1]["codec_name"], "aac");
+    assert_eq!(after["streams"][1]["tags"]["handler_name"], &title["title=".len()..]);
+}
