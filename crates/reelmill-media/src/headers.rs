@@ -78,6 +78,22 @@ pub(crate) fn hdr(path: &Path) -> Option<VideoInfo> {
     shown.dynamic.filter(|_| shown.codec == "hevc").map(|info| *info)
 }
 
+/// Whether a track of the film or sound at `path` is encrypted, as its headers tell: FFmpeg
+/// decodes such a track to noise and says only that there are errors.
+pub(crate) fn encrypted(path: &Path) -> bool {
+    let read = || {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        let mut window = Window::new(file, len);
+        if window.upto(0, 4)? == matroska::EBML.to_be_bytes() {
+            matroska::encrypted(&mut window)
+        } else {
+            mp4::encrypted(&mut window)
+        }
+    };
+    read().unwrap_or_default()
+}
+
 /// The languages of the tracks of the Matroska file at `path` as BCP 47 writes them, by
 /// FFmpeg's index of the stream; nothing for a track that has none, or a file that does
 /// not tell.

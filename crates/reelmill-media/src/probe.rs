@@ -11,6 +11,7 @@ pub(crate) use hdr::{dolby_record, note};
 pub(crate) use memory::Memory;
 
 use crate::args::{Args, source_input};
+use crate::headers;
 use crate::process::plain;
 use crate::still::StillFormat;
 use crate::tools::Tools;
@@ -71,9 +72,18 @@ pub async fn probe(
         Failure::transient(message)
     })?;
     let mut media = describe::media_info(&json, stamp.size());
+    if (media.is_format("mov") || media.is_format("matroska")) && encrypted(path).await {
+        return Err(Failure::input(format!("{} is encrypted (DRM)", path.display()))
+            .advise("only the shop or service it comes from can play it: use a copy without"));
+    }
     hdr::look(tools, path, &mut media, cancel).await?;
     tools.probed.keep(stamp, &media);
     Ok(media)
+}
+
+async fn encrypted(path: &Path) -> bool {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || headers::encrypted(&path)).await.unwrap_or_default()
 }
 
 /// A still picture is opened as what its first bytes say; GIF and PNG may be

@@ -41,16 +41,19 @@ struct Head {
 
 /// The languages of those tracks that FFmpeg makes streams of, as BCP 47 writes them.
 pub(super) fn language_tags(file: &mut Window) -> Look<Vec<Option<String>>> {
-    let head = head(file)?;
-    let entries = entries(head.tracks.as_deref().unwrap_or_default())?.into_iter();
-    let streams =
-        entries.filter(|it| matches!(it.kind, 1 | 2 | 0x11 | 0x21) && !it.codec.is_empty());
-    Ok(streams.map(|entry| entry.language_tag).collect())
+    let entries = entries(&head(file)?.tracks.unwrap_or_default())?.into_iter();
+    let made = |it: &Entry| matches!(it.kind, 1 | 2 | 0x11 | 0x21) && !it.codec.is_empty();
+    Ok(entries.filter(made).map(|entry| entry.language_tag).collect())
+}
+
+/// Whether a track is encrypted.
+pub(super) fn encrypted(file: &mut Window) -> Look<bool> {
+    let tracks = head(file)?.tracks.unwrap_or_default();
+    Ok(entries(&tracks)?.iter().any(|entry| entry.encrypted))
 }
 
 fn head(file: &mut Window) -> Look<Head> {
-    let header = element(file, 0)?;
-    let at = header.end(file.len)?;
+    let at = element(file, 0)?.end(file.len)?;
     let segment = element(file, at)?;
     if segment.id != SEGMENT {
         return unsure("no segment where it should be");

@@ -29,6 +29,7 @@ pub(super) struct Entry {
     pub(super) dolby_vision: bool,
     /// Its frames are encrypted or compressed.
     encoded: bool,
+    pub(super) encrypted: bool,
     /// The picture is to be turned or shown around the viewer.
     projected: bool,
 }
@@ -45,7 +46,14 @@ impl Entry {
                 0x22_B59C => entry.language = Some(text(data)),
                 0x22_B59D => entry.language_tag = Some(text(data)).filter(|tag| !tag.is_empty()),
                 0x23_E383 => entry.default_duration = Some(uint(data)).filter(|ns| *ns > 0),
-                0x6D80 => entry.encoded = true,
+                0x6D80 => {
+                    entry.encoded = true;
+                    for (_, encoding) in children(data)? {
+                        // What is done to the frames: 0 compression, 1 encryption.
+                        let mut kinds = children(encoding)?.into_iter();
+                        entry.encrypted |= kinds.any(|(id, data)| id == 0x5033 && uint(data) == 1);
+                    }
+                }
                 0xE0 => entry.video(data)?,
                 0xE1 => entry.audio(data)?,
                 0x41E4 => {

@@ -1,7 +1,7 @@
 //! MP4 and QuickTime: the movie box (ISO 14496-12), unless it is fragmented.
 
 use super::Parts;
-use super::boxes::{FileBox, all, be, find, inner};
+use super::boxes::{FileBox, all, be, find, inner, next};
 use super::mp4_track::{Kind, Track};
 use super::window::{Look, Window, unsure};
 use reelmill_core::facts::made_by;
@@ -65,6 +65,36 @@ pub(super) fn parts(file: &mut Window) -> Look<Parts> {
         parts.made_by = mark(file, user)?.or(parts.made_by);
     }
     Ok(parts)
+}
+
+/// Whether a track is encrypted: by Common Encryption (ISO 23001-7) or by iTunes.
+pub(super) fn encrypted(file: &mut Window) -> Look<bool> {
+    const ENTRIES: [&[u8; 4]; 4] = [b"encv", b"enca", b"drms", b"drmi"];
+    let mut at = 0;
+    let movie = loop {
+        match next(file, at, file.len)? {
+            Some(found) if found.kind == *b"moov" => break found,
+            Some(found) => at = found.end,
+            None => return Ok(false),
+        }
+    };
+    let tracks = movie.boxes(file)?.into_iter().filter(|one| one.kind == *b"trak");
+    for mut place in tracks {
+        let mut described = true;
+        for step in [b"mdia", b"minf", b"stbl", b"stsd"] {
+            let Some(next) = find(&place.boxes(file)?, step) else {
+                described = false;
+                break;
+            };
+            place = next;
+        }
+        let description = if described { place.read(file)? } else { Vec::new() };
+        let entries = description.get(8..).map(inner).unwrap_or_default();
+        if entries.iter().any(|(kind, _)| ENTRIES.contains(&kind)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Microseconds, rounded as FFmpeg rounds them.

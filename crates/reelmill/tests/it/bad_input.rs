@@ -270,3 +270,19 @@ fn a_state_folder_in_use() {
     let mut command = place.reelmill();
     Ran::of(command.args(["serve", "--listen", "127.0.0.1:0"])).refused(1, &["in use"]);
 }
+
+/// FFmpeg decodes what is encrypted to noise, which is an output of the right length.
+#[test]
+fn encrypted_films_are_refused() {
+    let place = Place::new();
+    let (input, output) = (place.path("drm.mp4"), place.path("out.mkv"));
+    let key = "00112233445566778899aabbccddeeff";
+    let clip = clip(6);
+    let args = ["-i", clip.to_str().unwrap(), "-map", "0:v", "-c", "copy", "-encryption_scheme"];
+    let encryption = ["cenc-aes-ctr", "-encryption_key", key, "-encryption_kid", key];
+    ffmpeg(&[&args[..], &encryption[..]].concat(), &input);
+    let ran = Ran::of(place.reelmill().arg("convert").arg(&input).arg("-o").arg(&output));
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    assert!(ran.err.contains("is encrypted"), "{}", ran.err);
+    assert!(!output.exists());
+}
