@@ -333,7 +333,7 @@ fn decide_audio(
     }
     let raw = preset.mode == AudioMode::Copy && RAW.contains(&stream.codec.as_str());
     let wanted = match container {
-        Container::Mkv if raw && !held => AudioCodec::Flac,
+        Container::Mkv | Container::Mka if raw && !held => AudioCodec::Flac,
         _ => preset.codec,
     };
     let codec = container.audio_codec(wanted);
