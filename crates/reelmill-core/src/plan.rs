@@ -468,6 +468,8 @@ mod tests {
             let media = film(seconds, picture());
             make(&media, Ok(&index), &[], limits(1)).unwrap().estimate
         };
+        let whole = make(&film(143_165.0, picture()), Ok(&index), &[], limits(1)).unwrap();
+        assert!(matches!(whole.video.cut, Cut::Whole { declared: Some(it), .. } if it < 11.0));
         let (honest, wrong) = (made(10.0), made(143_165.0));
         assert_eq!(honest.bytes, wrong.bytes);
         let rough = rough(VideoEncoder::X264, (1280, 720), 25.0, 10.0, 1);

@@ -59,7 +59,8 @@ impl Need {
     #[must_use]
     pub fn of(work: &Work, media: &MediaInfo, fetches: bool) -> Self {
         let fps = media.video().and_then(|(_, info)| info.fps()).unwrap_or(USUAL_FPS);
-        let seconds = media.duration.unwrap_or_default();
+        let most = media.size as f64 / FRAME / fps.max(1.0);
+        let seconds = media.duration.unwrap_or_default().min(most);
         let (made, part) = match work {
             Work::EncodeChunk { encode, chunk, slice, .. } => {
                 let seconds = chunk.pts.len() as f64 / fps.max(1.0);
@@ -97,10 +98,37 @@ pub fn choose(need: Need, memory: Option<(u64, u64)>, disk: Option<u64>) -> Resu
     }
 }
 
+/// Bytes of a coded frame at least. A header may claim days where there are seconds; what
+/// it claims is not believed beyond what the file can hold.
+const FRAME: f64 = 10.0;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_film_that_claims_days_needs_no_more_than_its_bytes_can_hold() {
+        let media = |seconds| MediaInfo {
+            format: "mov".into(),
+            size: 100_000,
+            duration: Some(seconds),
+            start_micros: 0,
+            streams: vec![],
+            chapters: vec![],
+            tags: std::collections::BTreeMap::new(),
+        };
+        let work = Work::EncodeAudio { tracks: vec![] };
+        assert_eq!(Need::of(&work, &media(1e9), true).least, 100_000);
+        let tracks = vec![crate::tracks::TrackPlan {
+            stream: 0,
+            action: crate::tracks::TrackAction::CopyAudio,
+        }];
+        let work = Work::EncodeAudio { tracks };
+        let (honest, wrong) = (media(10.0), media(143_165.0));
+        let (honest, wrong) = (Need::of(&work, &honest, false), Need::of(&work, &wrong, false));
+        assert!(honest.least > 0 && wrong.least < 100 * honest.least, "{honest:?} {wrong:?}");
+    }
 
     #[test]
     fn small_work_goes_into_memory_and_large_work_onto_the_disk() {

@@ -50,10 +50,15 @@ pub(super) fn choose_cut(
     (encode, scenes): (&VideoEncode, &[i64]),
     limits: PlanLimits,
 ) -> Cut {
-    let whole = |reason| whole(media, reason);
     let index = match index {
         Ok(index) => index,
-        Err(reason) => return whole(WholeReason::Unsafe(reason)),
+        Err(reason) => return whole(media, WholeReason::Unsafe(reason)),
+    };
+    let whole = |reason| match whole(media, reason) {
+        Cut::Whole { reason, declared } => {
+            Cut::Whole { reason, declared: declared.map(|it| believed(it, index)) }
+        }
+        other => other,
     };
     let frames = match index.frames(&media.format) {
         Ok(frames) => frames,
@@ -79,6 +84,18 @@ pub(super) fn choose_cut(
         return whole(WholeReason::Short);
     }
     Cut::Chunks { chunks }
+}
+
+/// How many times longer than its packets a film may claim to be and be believed.
+const ABSURD: f64 = 100.0;
+
+/// Seconds that a film which claims to last `declared` does last: what it claims, unless
+/// that is absurd beside its packets.
+fn believed(declared: f64, index: &PacketIndex) -> f64 {
+    let times = || index.packets.iter().filter_map(|packet| packet.pts);
+    let ticks = times().min().zip(times().max()).map_or(0, |(first, last)| last - first);
+    let there = index.time_base.seconds(ticks).max(1.0);
+    if index.errors.is_empty() && declared > ABSURD * there { there } else { declared }
 }
 
 /// A whole file may use the machine unless others wait for it too.
