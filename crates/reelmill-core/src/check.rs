@@ -171,6 +171,13 @@ pub fn colour(source: &Colour, output: &Colour) -> Check {
     Check::new("colour", wrong.is_empty(), detail)
 }
 
+/// Whether a source that claims to last `declared` seconds and was read to `reached` claims
+/// nonsense, rather than being cut short.
+#[must_use]
+pub fn absurd(declared: f64, reached: f64) -> bool {
+    declared > 100.0 * reached
+}
+
 /// Duration of a whole-file encode against what the source declares: shorter
 /// by more than `max(0.5 s, 0.1 %)` means that reading stopped early.
 #[must_use]

@@ -79,7 +79,7 @@ pub enum SubtitleFate {
 
 const TEXT_SUBTITLES: &[&str] = &["subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text"];
 
-/// Sound that Matroska holds as FFmpeg (5.1 to 7.1) writes and reads it. AMR is not here:
+/// Sound that Matroska holds as FFmpeg 5.1 writes and reads it. AMR is not here:
 /// phones put several frames into a packet, of which FFmpeg would play one.
 const MATROSKA_AUDIO: [&str; 48] = [
     "aac",

@@ -306,6 +306,14 @@ pub fn subsampled(pixel_format: &str) -> (bool, bool) {
     }
 }
 
+/// Whether a pixel format is red, green and blue, directly or by a palette.
+#[must_use]
+pub fn is_rgb(pixel_format: &str) -> bool {
+    ["rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "x2rgb", "x2bgr", "pal8"]
+        .iter()
+        .any(|start| pixel_format.starts_with(start))
+}
+
 impl PixelShape {
     fn of(name: &str) -> Self {
         let chroma = if name.starts_with("gray") || name.starts_with("mono") {
@@ -334,10 +342,7 @@ impl PixelShape {
         let alpha = ["yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "ya8", "ya16", "pal8"]
             .iter()
             .any(|part| name.starts_with(part));
-        let rgb = ["rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "x2rgb", "x2bgr", "pal8"]
-            .iter()
-            .any(|part| name.starts_with(part));
-        Self { chroma, depth, alpha, rgb }
+        Self { chroma, depth, alpha, rgb: is_rgb(name) }
     }
 
     /// (kinds of loss, waste): what taking `have` for this costs.

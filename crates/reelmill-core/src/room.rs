@@ -11,6 +11,10 @@ const SPARE: u64 = 8 << 20;
 /// Frames per second where a source declares none.
 const USUAL_FPS: f64 = 25.0;
 
+/// Bytes of a coded frame at least. A header may claim days where there are seconds; what
+/// it claims is not believed beyond what the file can hold.
+const FRAME: f64 = 10.0;
+
 /// Bytes that a second of an encoded sound track may take: lossless, six channels.
 const SOUND: f64 = 400_000.0;
 
@@ -97,10 +101,6 @@ pub fn choose(need: Need, memory: Option<(u64, u64)>, disk: Option<u64>) -> Resu
         _ => Ok(Spot::Disk),
     }
 }
-
-/// Bytes of a coded frame at least. A header may claim days where there are seconds; what
-/// it claims is not believed beyond what the file can hold.
-const FRAME: f64 = 10.0;
 
 #[cfg(test)]
 mod tests {

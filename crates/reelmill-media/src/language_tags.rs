@@ -1,7 +1,7 @@
 //! Languages as BCP 47 writes them (`pt-BR`, `zh-Hant`), beside the three letters of
 //! ISO 639-2 that every container has.
 //!
-//! FFmpeg (5.1 to 7.1) neither reads nor writes Matroska's element for them, so a Brazilian
+//! FFmpeg 5.1 neither reads nor writes Matroska's element for them, so a Brazilian
 //! track would come out as just Portuguese.
 
 use crate::headers;

@@ -123,7 +123,7 @@ impl Listing {
     /// factor of 100 without any read error is a wrong declaration.
     pub(crate) fn stops_early(&self, declared: f64) -> Option<f64> {
         let reached = self.streams.values().filter_map(Listed::reach).fold(0.0, f64::max);
-        let absurd = self.errors.is_empty() && declared > 100.0 * reached;
+        let absurd = self.errors.is_empty() && check::absurd(declared, reached);
         (!absurd && !check::duration(declared, reached).passed).then_some(reached)
     }
 

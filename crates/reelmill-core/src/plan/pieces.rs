@@ -1,6 +1,7 @@
 //! In which pieces a picture is encoded, and whether by hardware.
 
 use super::{Cut, PlanLimits, VideoEncode, WholeReason};
+use crate::check::absurd;
 use crate::cut::{ChunkLength, Film, MIN_AUTO_SECONDS, cut};
 use crate::hardware::{Hardware, stand_in};
 use crate::media::MediaInfo;
@@ -86,16 +87,13 @@ pub(super) fn choose_cut(
     Cut::Chunks { chunks }
 }
 
-/// How many times longer than its packets a film may claim to be and be believed.
-const ABSURD: f64 = 100.0;
-
 /// Seconds that a film which claims to last `declared` does last: what it claims, unless
 /// that is absurd beside its packets.
 fn believed(declared: f64, index: &PacketIndex) -> f64 {
     let times = || index.packets.iter().filter_map(|packet| packet.pts);
     let ticks = times().min().zip(times().max()).map_or(0, |(first, last)| last - first);
     let there = index.time_base.seconds(ticks).max(1.0);
-    if index.errors.is_empty() && declared > ABSURD * there { there } else { declared }
+    if index.errors.is_empty() && absurd(declared, there) { there } else { declared }
 }
 
 /// A whole file may use the machine unless others wait for it too.

@@ -1,6 +1,6 @@
 //! Tracks that are decoded from a file of their own.
 //!
-//! Phones put several frames of AMR into one packet of their 3GP files. FFmpeg (5.1 to 7.1)
+//! Phones put several frames of AMR into one packet of their 3GP files. FFmpeg 5.1
 //! decodes the first frame of a packet and leaves the others: of five seconds one is heard.
 //! A bare AMR file is read frame by frame, so such a track is taken out first.
 

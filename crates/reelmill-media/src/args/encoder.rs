@@ -1,10 +1,9 @@
 //! Options of the video encoders.
 
 use super::Args;
-use super::filter::is_rgb;
 use super::hardware::Way;
 use crate::capability::ffmpeg_encoder_name;
-use reelmill_core::encoder::VideoEncoder;
+use reelmill_core::encoder::{VideoEncoder, is_rgb};
 use reelmill_core::hdr::MasteringDisplay;
 use reelmill_core::media::{Colour, FieldOrder};
 use reelmill_core::plan::VideoEncode;

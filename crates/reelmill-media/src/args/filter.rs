@@ -1,5 +1,6 @@
 //! The filters between decoder and encoder.
 
+use reelmill_core::encoder::is_rgb;
 use reelmill_core::plan::VideoEncode;
 use reelmill_core::time::TimeBase;
 
@@ -78,13 +79,6 @@ fn ranges(encode: &VideoEncode, source_pixels: &str) -> &'static str {
 /// Whether the source is RGB and the output is not.
 pub(super) fn leaves_rgb(encode: &VideoEncode, source_pixels: &str) -> bool {
     is_rgb(source_pixels) && !is_rgb(&encode.pixel_format)
-}
-
-/// Whether a pixel format is red, green and blue, directly or by a palette.
-pub(super) fn is_rgb(pixel_format: &str) -> bool {
-    ["rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "x2rgb", "x2bgr", "pal8"]
-        .iter()
-        .any(|start| pixel_format.starts_with(start))
 }
 
 /// Whether both sizes have the same shape but for rounding to even numbers;

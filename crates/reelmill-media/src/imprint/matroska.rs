@@ -133,14 +133,16 @@ fn tracks(content: &[u8], hdr: &HdrKept, languages: &[Option<String>]) -> Option
             TRACK => {
                 let fields = elements(track)?;
                 let video = fields.iter().any(|(id, value)| *id == TRACK_TYPE && *value == [1]);
-                let mut track = match video && !done {
+                let language = languages.next().and_then(Option::as_deref);
+                let fields: Vec<_> = (fields.into_iter())
+                    .filter(|(id, _)| *id != LANGUAGE_TAG || language.is_none())
+                    .chain(language.map(|tag| (LANGUAGE_TAG, tag.as_bytes())))
+                    .collect();
+                let track = match video && !done {
                     true => one_track(&fields, hdr),
-                    false => track.to_vec(),
+                    false => fields.iter().flat_map(|(id, value)| element(*id, value)).collect(),
                 };
                 done |= video;
-                if let Some(Some(tag)) = languages.next() {
-                    track.extend(element(LANGUAGE_TAG, tag.as_bytes()));
-                }
                 bytes.extend(element(id, &track));
             }
             _ => bytes.extend(element(id, track)),

@@ -268,9 +268,8 @@ impl Attempt<'_> {
         verdict.checks.extend(sizing::check(order, out).await?);
         if !verdict.passed() {
             let cut = !order.plan.chunks().is_empty();
-            return Err(
-                if cut { recut(&verdict) } else { None }.unwrap_or_else(|| refused(&verdict))
-            );
+            let again = recut(&verdict).filter(|_| cut);
+            return Err(again.unwrap_or_else(|| refused(&verdict)));
         }
         self.seal(out, order.stage_path.is_some(), verdict).await.map(TaskResult::Finished)
     }
