@@ -42,13 +42,16 @@ pub(super) async fn spans(
         }
     }
     let streams: Vec<u32> = spans.keys().copied().collect();
-    let Some(end) = spans.values().map(|span| span.end).reduce(f64::min) else {
+    let Some(tail) = spans.values().map(|span| span.end - TAIL).reduce(f64::min) else {
         return Ok(spans);
     };
     let first = Args::new().words("-frames:a 1");
-    let seek = Args::new()
-        .words("-seek_timestamp 1 -noaccurate_seek")
-        .option("-ss", format!("{:.3}", end - TAIL));
+    let seek = match keeps_times(measured) && spans.values().any(|span| span.start < tail) {
+        true => Args::new()
+            .words("-seek_timestamp 1 -noaccurate_seek")
+            .option("-ss", format!("{tail:.3}")),
+        false => Args::new(),
+    };
     let (starts, ends) = tokio::try_join!(
         decoded(tools, measured, &streams, (Args::new(), first), cancel),
         decoded(tools, measured, &streams, (seek, Args::new()), cancel),
@@ -63,6 +66,12 @@ pub(super) async fn spans(
         }
     }
     Ok(spans)
+}
+
+/// Whether packets have the same times after a seek. In MXF without an index (cut off, or
+/// recorded so) they do not: FFmpeg 5.1 counts them from where it guesses to be.
+fn keeps_times(measured: &Measured<'_>) -> bool {
+    measured.promised.assembly.media.format.split(',').all(|name| name != "mxf")
 }
 
 /// From when to when `streams` give sound when decoded with some options before

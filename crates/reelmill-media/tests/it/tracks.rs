@@ -90,6 +90,23 @@ async fn encoded_sound_keeps_its_place() {
 }
 
 #[tokio::test]
+async fn sound_of_mxf_without_an_index_is_heard_to_its_end() {
+    const FOOTER: &[u8] = b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x04";
+    let dir = TempDir::new().unwrap();
+    for (name, length) in [("short.mxf", "0.16"), ("long.mxf", "20")] {
+        let options = format!("-s 352x288 -c:v mpeg2video -g 1 -c:a pcm_s16le -ac 2 -t {length}");
+        let film = film_with_sound(dir.path(), name, 20, &options).await;
+        let bytes = std::fs::read(&film).unwrap();
+        let footer = bytes.windows(FOOTER.len()).rposition(|part| part == FOOTER).unwrap();
+        std::fs::write(&film, &bytes[..footer]).unwrap();
+        let preset = preset("h264", &["speed=ultrafast"]);
+        let made = Conversion::run(&film, &preset, Container::Mp4, 60.0).await.unwrap();
+        let verdict = made.verify().await.unwrap();
+        assert!(verdict.passed(), "{name}: {}", verdict.complaint());
+    }
+}
+
+#[tokio::test]
 async fn sound_whose_packets_do_not_tell_their_length_is_copied_all_the_same() {
     let dir = TempDir::new().unwrap();
     // The last packet of 7 s of ALAC at 44.1 kHz is shorter than the others.

@@ -133,7 +133,8 @@ impl One<'_> {
             }
             Err(ending) => {
                 let _ = std::fs::remove_file(&staged);
-                if ending.exit == Exit::Input || !has_finished_work(&place) {
+                let lasting = ending.failure.class.lasting() || ending.exit == Exit::Input;
+                if lasting || !has_finished_work(&place) {
                     remove_folder(&place);
                 }
                 Err(ending)

@@ -113,11 +113,13 @@ fn a_cap_holds_for_the_whole_file_or_is_refused() {
     assert!(mixed.contains("not of one pass: piece"), "{mixed}");
 
     std::fs::remove_file(&output).unwrap();
+    std::fs::remove_dir_all(place.path("scratch")).unwrap();
     let refused = run("4kB", "").events_of_failure();
     let words = "at most 4000 bytes are allowed, and the smallest file that was made, at crf 51";
     assert!(refused.contains(words), "{refused}");
     assert!(!output.exists());
     assert_eq!(place.names(), ["film.mkv", "scratch"]);
+    assert_eq!(place.leftovers(), Vec::<PathBuf>::new(), "chunks that can lead to no output");
 }
 
 #[test]
