@@ -48,7 +48,7 @@ use reelmill_core::retry::RetryPolicy;
 use reelmill_core::task::Rules;
 use reelmill_core::time::Timestamp;
 use reelmill_store::{BlobStore, Store};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
 
@@ -95,8 +95,9 @@ pub(crate) struct Coordinator {
     claims: Claims,
     /// Which workers were noted as heard of lately.
     noted: Noted,
-    /// The way to what users name by URL.
-    outside: Result<Outside, Failure>,
+    /// The way to what users name by URL: set up when it is first needed, since that
+    /// reads all certificates of the system.
+    outside: OnceLock<Result<Outside, Failure>>,
     /// Sources on their way.
     fetches: Fetches,
     /// Whether there is anything for engines.
@@ -118,7 +119,6 @@ impl Coordinator {
         blobs: Arc<dyn BlobStore>,
         settings: Settings,
     ) -> Arc<Self> {
-        let outside = Outside::new(&settings.service.allow);
         Arc::new(Self {
             store,
             blobs,
@@ -131,7 +131,7 @@ impl Coordinator {
             enlisting: Mutex::new(()),
             claims: Claims::default(),
             noted: Noted::default(),
-            outside,
+            outside: OnceLock::new(),
             fetches: Fetches::default(),
             dispatches: Dispatches::default(),
             assigning: Mutex::new(()),
@@ -156,7 +156,8 @@ impl Coordinator {
     /// # Errors
     /// When HTTP could not be set up.
     pub(crate) fn outside(&self) -> Result<&Outside, Failure> {
-        self.outside.as_ref().map_err(Clone::clone)
+        let set_up = || Outside::new(&self.settings.service.allow);
+        self.outside.get_or_init(set_up).as_ref().map_err(Clone::clone)
     }
 
     /// Ends once a task or job has changed after this call, and after `most` in
