@@ -336,7 +336,8 @@ fn metadata_only(
     let cut = Cut::Metadata { how, kept };
     let video = VideoPlan { stream: stream.index, time_base, encode: None, rate: None, cut };
     let estimate = copied(media.size);
-    Ok(made(media, container, video, tracks, skeleton, estimate))
+    // The times stay as they are, whatever they begin with.
+    Ok(Plan { origin_micros: 0, ..made(media, container, video, tracks, skeleton, estimate) })
 }
 
 fn no_video(media: &MediaInfo) -> Failure {

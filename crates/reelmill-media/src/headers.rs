@@ -6,6 +6,7 @@
 
 mod av1;
 mod boxes;
+mod brief;
 mod dynamic;
 mod ebml;
 mod h264;
@@ -28,7 +29,7 @@ use reelmill_core::facts::{
     AudioFacts, Chroma, DolbyFacts, Facts, MediaKind, SubtitleFacts, VideoFacts, container,
     fps_milli, may_be_dynamic,
 };
-use reelmill_core::media::{Hdr, VideoInfo};
+use reelmill_core::media::{Hdr, MediaInfo, VideoInfo};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -76,6 +77,14 @@ pub(crate) fn hdr(path: &Path) -> Option<VideoInfo> {
     let head = window.upto(0, 64).ok()?.to_vec();
     let shown = parts(&mut window, &head).ok()?.video?;
     shown.dynamic.filter(|_| shown.codec == "hevc").map(|info| *info)
+}
+
+/// As much of the film at `path` as is needed where none of it is decoded and its Dolby
+/// Vision may change; `None` where only the tool can tell.
+pub(crate) fn brief(path: &Path) -> Option<MediaInfo> {
+    let file = File::open(path).ok()?;
+    let len = file.metadata().ok()?.len();
+    brief::film(&mut Window::new(file, len)).ok()
 }
 
 /// Whether a track of the film or sound at `path` is encrypted, as its headers tell: FFmpeg

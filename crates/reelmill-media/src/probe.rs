@@ -18,6 +18,7 @@ use crate::tools::Tools;
 use memory::Stamp;
 use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::media::MediaInfo;
+use reelmill_core::preset::Preset;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
@@ -79,6 +80,29 @@ pub async fn probe(
     hdr::look(tools, path, &mut media, cancel).await?;
     tools.probed.keep(stamp, &media);
     Ok(media)
+}
+
+/// The same for a conversion by `preset`. Where that encodes nothing, a common film is looked
+/// at in process, without starting a tool; then only its picture is described, the other
+/// streams are counted.
+///
+/// # Errors
+/// As [`probe`].
+pub async fn probe_for(
+    tools: &Tools,
+    path: &Path,
+    preset: &Preset,
+    cancel: &CancellationToken,
+) -> Result<MediaInfo, Failure> {
+    if preset.remux {
+        check_file(path).await?;
+        let file = path.to_owned();
+        let brief = tokio::task::spawn_blocking(move || headers::brief(&file)).await;
+        if let Some(media) = brief.ok().flatten() {
+            return Ok(media);
+        }
+    }
+    probe(tools, path, cancel).await
 }
 
 async fn encrypted(path: &Path) -> bool {

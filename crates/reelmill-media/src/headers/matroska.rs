@@ -27,14 +27,14 @@ const MAX_ELEMENTS: usize = 300;
 
 /// The head of a segment.
 #[derive(Default)]
-struct Head {
+pub(super) struct Head {
     /// Where positions count from.
     start: u64,
-    info: Option<Vec<u8>>,
-    tracks: Option<Vec<u8>>,
+    pub(super) info: Option<Vec<u8>>,
+    pub(super) tracks: Option<Vec<u8>>,
     tags: Option<Vec<u8>>,
     /// Positions in the file, from seek heads.
-    seeks: BTreeMap<u32, u64>,
+    pub(super) seeks: BTreeMap<u32, u64>,
     cluster: Option<u64>,
     end: u64,
 }
@@ -52,7 +52,7 @@ pub(super) fn encrypted(file: &mut Window) -> Look<bool> {
     Ok(entries(&tracks)?.iter().any(|entry| entry.encrypted))
 }
 
-fn head(file: &mut Window) -> Look<Head> {
+pub(super) fn head(file: &mut Window) -> Look<Head> {
     let at = element(file, 0)?.end(file.len)?;
     let segment = element(file, at)?;
     if segment.id != SEGMENT {
@@ -61,7 +61,7 @@ fn head(file: &mut Window) -> Look<Head> {
     walk(file, segment)
 }
 
-fn entries(tracks: &[u8]) -> Look<Vec<Entry>> {
+pub(super) fn entries(tracks: &[u8]) -> Look<Vec<Entry>> {
     let tracks = children(tracks)?.into_iter().filter(|(id, _)| *id == 0xAE);
     tracks.map(|(_, data)| Entry::parse(data)).collect()
 }
@@ -102,7 +102,7 @@ pub(super) fn parts(file: &mut Window) -> Look<Parts> {
 }
 
 /// What pictures of a track say of HDR: the first ones, and some more all over it.
-fn dynamic(file: &mut Window, head: &Head, entry: &Entry) -> Look<Box<VideoInfo>> {
+pub(super) fn dynamic(file: &mut Window, head: &Head, entry: &Entry) -> Look<Box<VideoInfo>> {
     let mut info = beforehand(&entry.private);
     pictures(file, (head.cluster, head.end), entry, (READS[0], PICTURES[0]), &mut info)?;
     let places = |file: &mut Window| {
@@ -278,7 +278,7 @@ impl Head {
 }
 
 /// Microseconds, cut as FFmpeg cuts them.
-fn duration(info: &[u8]) -> Look<Option<u64>> {
+pub(super) fn duration(info: &[u8]) -> Look<Option<u64>> {
     let (mut scale, mut duration) = (1_000_000, None);
     for (id, data) in children(info)? {
         match id {

@@ -23,9 +23,10 @@ use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::job::{Job, JobState, Source};
 use reelmill_core::lease::LeaseTerms;
 use reelmill_core::media::MediaInfo;
+use reelmill_core::preset::Preset;
 use reelmill_core::retry::RetryPolicy;
 use reelmill_core::schedule::ProvenEncoder;
-use reelmill_media::probe::probe;
+use reelmill_media::probe::probe_for;
 use reelmill_media::tools::Tools;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -115,7 +116,7 @@ impl One<'_> {
         let preset = &chosen.preset;
         // The trial of the encoder needs as long as the probe; let them share the wait.
         let (media, encoders) = tokio::join!(
-            check_input(self.tools, self.input, preset.format, &self.stop.now),
+            check_input(self.tools, self.input, preset, &self.stop.now),
             farm::proven_for(self.tools, (preset, preset.format), &self.stop.now),
         );
         let media = media?;
@@ -339,19 +340,20 @@ impl One<'_> {
     }
 }
 
-/// Probes the input; whatever is wrong with it refuses it.
+/// Probes the input of a conversion by `preset`; whatever is wrong with it refuses it.
 pub(super) async fn check_input(
     tools: &Tools,
     input: &Path,
-    container: Container,
+    preset: &Preset,
     cancel: &CancellationToken,
 ) -> Result<MediaInfo, Ending> {
-    let media = probe(tools, input, cancel).await.map_err(|failure| match failure.class {
-        FailureClass::Cancelled => Ending::from(failure),
-        _ => Ending::input(failure),
-    })?;
+    let media =
+        probe_for(tools, input, preset, cancel).await.map_err(|failure| match failure.class {
+            FailureClass::Cancelled => Ending::from(failure),
+            _ => Ending::input(failure),
+        })?;
     let (sound, picture) = (media.audio().next().is_some(), media.video().is_some());
-    let (what, advice) = match (container.kind(), picture, sound) {
+    let (what, advice) = match (preset.format.kind(), picture, sound) {
         (OutputKind::Film, true, _) if media.is_still() => {
             ("a still picture only", "choose a format for pictures: webp, avif, jpg or png")
         }

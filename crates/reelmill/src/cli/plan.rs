@@ -20,9 +20,9 @@ pub(crate) async fn run(args: PlanArgs, common: &Common) -> Result<Exit, Ending>
     let preset = choose(&args.encode, None, kind(&args.input).map(kind_of))?.preset;
     let tools = common.tools().await?;
     let cancel = CancellationToken::new();
-    check_input(&tools, &args.input, preset.format, &cancel).await?;
-    let (media, index, skeleton) =
-        analyse(&tools, &args.input, no_index(&preset, preset.format), &cancel).await?;
+    check_input(&tools, &args.input, &preset, &cancel).await?;
+    let wanted = (&preset, no_index(&preset, preset.format));
+    let (media, index, skeleton) = analyse(&tools, &args.input, wanted, &cancel).await?;
     let slots = args.encode.workers.unwrap_or_else(farm::cores);
     let limits = PlanLimits {
         slots,

@@ -42,7 +42,7 @@ pub(crate) async fn attempt(
     if preset.remux {
         return Ok(Err("nothing is encoded".to_owned()));
     }
-    let (media, index, skeleton) = analyse(tools, path, None, cancel).await?;
+    let (media, index, skeleton) = analyse(tools, path, (preset, None), cancel).await?;
     let threads = farm::cores();
     let limits =
         PlanLimits { slots: 1, queued: 0, threads, chunk_seconds: Some(SECONDS), hardware: None };

@@ -84,7 +84,8 @@ impl Attempt<'_> {
 
     async fn analyse(&self, request: &Request, limits: PlanLimits) -> Result<Report, Failure> {
         let path = self.whole_source().await?;
-        let facts = analyse(&self.worker.tools, &path, uncuttable(request), self.cancel);
+        let wanted = (&request.preset, uncuttable(request));
+        let facts = analyse(&self.worker.tools, &path, wanted, self.cancel);
         let (media, index, skeleton) = facts.await?;
         let source =
             SourceFacts { media: &media, index: index.as_ref().map_err(Clone::clone), skeleton };

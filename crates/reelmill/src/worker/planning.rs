@@ -18,7 +18,7 @@ use reelmill_media::{layout, packets, probe, scene};
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
-/// All that is needed to plan: the probe, the packet index (or why there is
+/// All that is needed to plan a conversion by `preset`: the probe, the packet index (or why there is
 /// none) and the bytes every reader needs.
 ///
 /// # Errors
@@ -26,10 +26,10 @@ use tokio_util::sync::CancellationToken;
 pub(crate) async fn analyse(
     tools: &Tools,
     path: &Path,
-    uncuttable: Option<Uncuttable>,
+    (preset, uncuttable): (&Preset, Option<Uncuttable>),
     cancel: &CancellationToken,
 ) -> Result<(MediaInfo, Result<PacketIndex, Uncuttable>, Vec<ByteRange>), Failure> {
-    let media = probe::probe(tools, path, cancel).await?;
+    let media = probe::probe_for(tools, path, preset, cancel).await?;
     let index = match (uncuttable, media.video()) {
         (Some(reason), _) => Err(reason),
         (None, None) => Err(Uncuttable::Empty),
