@@ -9,7 +9,7 @@ use super::rest_submit::idempotency_key;
 use super::wire::{
     FinishRequest, UPLOAD_BODY, UPLOAD_LENGTH, UPLOAD_METADATA, UPLOAD_OFFSET, UploadView,
 };
-use crate::coordinator::{Coordinator, NewUpload, UploadError, UploadState};
+use crate::coordinator::{NewUpload, UploadError, UploadState, UploadTurn};
 use crate::metrics::{add, metrics};
 use axum::Extension;
 use axum::body::Body;
@@ -20,6 +20,8 @@ use axum::middleware::{self, Next};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures::FutureExt;
+use futures::future::try_join;
 use reelmill_core::error::Failure;
 use reelmill_core::id::BlobId;
 use reelmill_core::task::BlobRef;
@@ -181,22 +183,19 @@ async fn append(
     if offset.saturating_add(announced.unwrap_or(0)) > state.length {
         return Err(too_much(state));
     }
-    let state = receive(&api.coordinator, id, offset, body).await?;
+    let turn = api.coordinator.upload_turn(id, offset).await?;
+    let state = receive(turn, body).await?;
     let headers = AppendHeaders([(UPLOAD_OFFSET, HeaderValue::from(state.offset))]);
     Ok((NO_CONTENT, headers).into_response())
 }
 
-/// Takes the bytes of a body. What came before it broke off is kept.
-async fn receive(
-    coordinator: &Coordinator,
-    id: BlobId,
-    offset: u64,
-    body: Body,
-) -> Result<UploadState, ApiError> {
-    let mut turn = coordinator.upload_turn(id, offset).await?;
+/// Takes the bytes of a body, reading a piece while the one before is written. What came
+/// before it broke off is kept.
+async fn receive(mut turn: UploadTurn, body: Body) -> Result<UploadState, ApiError> {
     let mut pieces = Pieces::of(body);
+    let mut came = pieces.next().await;
     loop {
-        let piece = match pieces.next().await {
+        let piece = match came {
             Ok(Some(piece)) => piece,
             Ok(None) => return Ok(turn.sync().await?),
             Err(error) => {
@@ -205,12 +204,13 @@ async fn receive(
             }
         };
         let length = piece.len() as u64;
-        if let Err(error) = turn.append(piece).await {
-            return Err(match error {
-                UploadError::Offset(_) => too_much(turn.sync().await?),
-                other => other.into(),
-            });
-        }
+        // What cannot be written is told at once, however long the next piece takes.
+        let both = try_join(turn.append(piece), pieces.next().map(Ok)).await;
+        came = match both {
+            Ok(((), next)) => next,
+            Err(UploadError::Offset(_)) => return Err(too_much(turn.sync().await?)),
+            Err(other) => return Err(other.into()),
+        };
         add(&metrics().bytes_in, length);
     }
 }
@@ -292,5 +292,79 @@ impl From<UploadError> for ApiError {
             }
             UploadError::Failed(failure) => failure.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::body::PIECE;
+    use super::*;
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use futures::StreamExt;
+    use futures::stream::{iter, once, pending};
+    use reelmill_store::{BlobError, BlobUpload};
+    use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::sync::Notify;
+
+    /// Counts bytes. Writing the first ones waits until they may be, or fails.
+    struct Slow {
+        offset: u64,
+        may_write: Option<Arc<Notify>>,
+    }
+
+    #[async_trait]
+    impl BlobUpload for Slow {
+        fn offset(&self) -> u64 {
+            self.offset
+        }
+
+        async fn append(&mut self, bytes: Bytes) -> Result<(), BlobError> {
+            match &self.may_write {
+                Some(may_write) if self.offset == 0 => may_write.notified().await,
+                Some(_) => {}
+                None => return Err(BlobError::NoSpace("write".into())),
+            }
+            self.offset += bytes.len() as u64;
+            Ok(())
+        }
+
+        async fn sync(&mut self) -> Result<u64, BlobError> {
+            Ok(self.offset)
+        }
+
+        async fn finish(self: Box<Self>, _: Option<&str>) -> Result<BlobRef, BlobError> {
+            Err(BlobError::NoSpace("finish".into()))
+        }
+    }
+
+    async fn received(
+        may_write: Option<Arc<Notify>>,
+        rest: impl futures::Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    ) -> Result<UploadState, ApiError> {
+        let length = PIECE as u64 + 4;
+        let turn = UploadTurn::new(Box::new(Slow { offset: 0, may_write }), length);
+        let first = iter([Ok(Bytes::from(vec![7; PIECE]))]);
+        let receiving = receive(turn, Body::from_stream(first.chain(rest)));
+        tokio::time::timeout(Duration::from_secs(20), receiving).await.expect("it waits")
+    }
+
+    #[tokio::test]
+    async fn a_piece_is_read_while_the_one_before_is_written() {
+        let may_write = Arc::new(Notify::new());
+        let asked = may_write.clone();
+        let rest = once(async move {
+            asked.notify_one();
+            Ok(Bytes::from_static(b"rest"))
+        });
+        let length = PIECE as u64 + 4;
+        let state = received(Some(may_write), rest).await.unwrap();
+        assert_eq!(state, UploadState { offset: length, length });
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_is_told_though_no_more_comes() {
+        assert_eq!(received(None, pending()).await.unwrap_err().kind(), Kind::NoSpace);
     }
 }

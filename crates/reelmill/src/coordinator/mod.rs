@@ -29,7 +29,7 @@ pub(crate) use hooks::{NewWebhook, sign};
 pub(crate) use service::{QueueState, Service};
 pub(crate) use stats::Stats;
 pub(crate) use submit::{Submission, USUAL_PRIORITY, no_job};
-pub(crate) use uploads::{NewUpload, UploadError, UploadState};
+pub(crate) use uploads::{NewUpload, UploadError, UploadState, UploadTurn};
 pub(crate) use view::{ChunkView, JobView, SizeView, WorkerView};
 
 use crate::clock;

@@ -54,6 +54,11 @@ pub(crate) struct UploadTurn {
 }
 
 impl UploadTurn {
+    /// A turn at `upload`, of which `length` bytes are announced.
+    pub(crate) fn new(upload: Box<dyn BlobUpload>, length: u64) -> Self {
+        Self { upload, length }
+    }
+
     /// Appends bytes.
     ///
     /// # Errors
@@ -319,7 +324,7 @@ impl Coordinator {
             return Err(UploadError::Offset(state));
         }
         let upload = self.blobs.upload(id).await?;
-        Ok(UploadTurn { upload, length: state.length })
+        Ok(UploadTurn::new(upload, state.length))
     }
 
     /// Ends an upload that is complete: its digest is computed, and compared
