@@ -169,7 +169,7 @@ pub trait BlobStore: Send + Sync {
 #[async_trait]
 pub trait BlobWriter: Send {
     /// Appends bytes.
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError>;
+    async fn write(&mut self, bytes: Bytes) -> Result<(), BlobError>;
 
     /// Makes it durable and shows it.
     async fn commit(self: Box<Self>) -> Result<BlobRef, BlobError>;

@@ -30,7 +30,7 @@ async fn content(blobs: &LocalBlobs, of: BlobId, range: Option<std::ops::Range<u
 
 async fn put(blobs: &LocalBlobs, of: BlobId, bytes: &[u8]) {
     let mut writer = blobs.create(of).await.unwrap();
-    writer.write(bytes).await.unwrap();
+    writer.write(Bytes::copy_from_slice(bytes)).await.unwrap();
     writer.commit().await.unwrap();
 }
 
@@ -43,8 +43,8 @@ async fn a_blob_appears_whole_with_its_digest() {
     let root = tempfile::tempdir().unwrap();
     let blobs = open(root.path()).await;
     let mut writer = blobs.create(id(1)).await.unwrap();
-    writer.write(b"one ").await.unwrap();
-    writer.write(b"two").await.unwrap();
+    writer.write(Bytes::from_static(b"one ")).await.unwrap();
+    writer.write(Bytes::from_static(b"two")).await.unwrap();
     assert_eq!(blobs.len(id(1)).await.unwrap(), None, "not before it is whole");
     assert_eq!(blobs.local_path(id(1)).await.unwrap(), None);
     let blob = writer.commit().await.unwrap();
@@ -72,10 +72,24 @@ async fn a_writer_that_is_dropped_leaves_nothing() {
     let root = tempfile::tempdir().unwrap();
     let blobs = open(root.path()).await;
     let mut writer = blobs.create(id(1)).await.unwrap();
-    writer.write(b"half").await.unwrap();
+    writer.write(Bytes::from_static(b"half")).await.unwrap();
     drop(writer);
     assert_eq!(files(&root.path().join("temp")), 0);
     assert!(blobs.list().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_large_blob_has_its_digest_too() {
+    let root = tempfile::tempdir().unwrap();
+    let blobs = open(root.path()).await;
+    let mut writer = blobs.create(id(1)).await.unwrap();
+    let pieces: Vec<_> = (0..40u8).map(|at| Bytes::from(vec![at; 1 << 20])).collect();
+    for piece in &pieces {
+        writer.write(piece.clone()).await.unwrap();
+    }
+    let blob = writer.commit().await.unwrap();
+    assert_eq!((blob.bytes, blob.sha512), (40 << 20, digest(&pieces.concat())));
+    assert_eq!(content(&blobs, id(1), None).await, pieces.concat());
 }
 
 #[tokio::test]
@@ -84,8 +98,8 @@ async fn two_attempts_at_one_blob_do_not_mix() {
     let blobs = open(root.path()).await;
     let mut one = blobs.create(id(1)).await.unwrap();
     let mut two = blobs.create(id(1)).await.unwrap();
-    one.write(b"first").await.unwrap();
-    two.write(b"second").await.unwrap();
+    one.write(Bytes::from_static(b"first")).await.unwrap();
+    two.write(Bytes::from_static(b"second")).await.unwrap();
     two.commit().await.unwrap();
     assert_eq!(content(&blobs, id(1), None).await, b"second");
     assert_eq!(one.commit().await.unwrap().sha512, digest(b"first"));
@@ -112,7 +126,7 @@ async fn what_a_crash_left_behind_is_cleaned_but_uploads_are_kept() {
     let blobs = open(root.path()).await;
     put(&blobs, id(1), b"whole").await;
     let mut writer = blobs.create(id(2)).await.unwrap();
-    writer.write(b"half").await.unwrap();
+    writer.write(Bytes::from_static(b"half")).await.unwrap();
     // As a crash does: nobody cleans up.
     std::mem::forget(writer);
     std::fs::create_dir(blobs.scratch_dir().join("attempt")).unwrap();

@@ -1,16 +1,18 @@
 //! Writing a blob in one go.
 
+use super::flushing::Flushing;
+use super::hashing::Hashing;
 use super::{Shared, blocking, fault};
 use crate::blob::{BlobError, BlobWriter};
 use async_trait::async_trait;
+use bytes::Bytes;
 use reelmill_core::id::BlobId;
 use reelmill_core::task::BlobRef;
 use sha2::{Digest, Sha512};
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
 
 /// Bytes read at a time.
 const PIECE: usize = 1 << 20;
@@ -69,45 +71,64 @@ impl Drop for Temp {
 pub(super) struct LocalWriter {
     shared: Arc<Shared>,
     id: BlobId,
-    file: tokio::fs::File,
+    file: Arc<File>,
     temp: Temp,
-    hashed: Hashed,
+    /// What is written; `None` when a write failed or was broken off.
+    hashed: Option<Hashing>,
+    flushing: Flushing,
 }
 
 impl LocalWriter {
     pub(super) async fn create(shared: Arc<Shared>, id: BlobId) -> Result<Self, BlobError> {
-        let temp = Temp { path: shared.temp(id) };
-        let file = tokio::fs::File::create_new(&temp.path).await;
-        let file = file.map_err(|error| fault("create", &temp.path, &error))?;
-        Ok(Self { shared, id, file, temp, hashed: Hashed::default() })
+        blocking(move || {
+            let temp = Temp { path: shared.temp(id) };
+            let file = File::create_new(&temp.path);
+            let file = Arc::new(file.map_err(|error| fault("create", &temp.path, &error))?);
+            let hashed = Some(Hashed::default().into());
+            Ok(Self { shared, id, file, temp, hashed, flushing: Flushing::default() })
+        })
+        .await
+    }
+
+    fn fault(&self, what: &str, error: &io::Error) -> BlobError {
+        fault(what, &self.temp.path, error)
+    }
+
+    /// What is written, which is taken until more of it is.
+    fn whole(&mut self) -> Result<Hashing, BlobError> {
+        self.hashed.take().ok_or_else(|| BlobError::Io {
+            what: format!("go on with blob {}", self.id),
+            error: "a write before this one failed".into(),
+        })
     }
 }
 
 #[async_trait]
 impl BlobWriter for LocalWriter {
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
-        let written = self.file.write_all(bytes).await;
-        written.map_err(|error| fault("write", &self.temp.path, &error))?;
-        self.hashed.add(bytes);
+    async fn write(&mut self, bytes: Bytes) -> Result<(), BlobError> {
+        let mut hashed = self.whole()?;
+        let flushed = self.flushing.keep_up(&self.file, hashed.bytes).await;
+        flushed.map_err(|error| self.fault("flush", &error))?;
+        let file = Arc::clone(&self.file);
+        let write = move || {
+            let written = (&*file).write_all(&bytes);
+            Ok(written.map(|()| {
+                hashed.add(bytes);
+                hashed
+            }))
+        };
+        let written = blocking(write).await?;
+        self.hashed = Some(written.map_err(|error| self.fault("write", &error))?);
         Ok(())
     }
 
     async fn commit(mut self: Box<Self>) -> Result<BlobRef, BlobError> {
-        let path = &self.temp.path;
-        // Written bytes may still be on their way to the file.
-        self.file.flush().await.map_err(|error| fault("write", path, &error))?;
-        self.file.sync_all().await.map_err(|error| fault("flush", path, &error))?;
-        let facts = self.file.metadata().await.map_err(|error| fault("look at", path, &error))?;
-        if facts.len() != self.hashed.bytes {
-            // A write failed or was broken off before.
-            let (what, found) = (format!("commit blob {}", self.id), facts.len());
-            let error = format!("{found} bytes are there, {} were written", self.hashed.bytes);
-            return Err(BlobError::Io { what, error });
-        }
-        let Self { shared, id, temp, hashed, .. } = *self;
+        let hashed = self.whole()?;
+        self.flushing.wait().await.map_err(|error| self.fault("flush", &error))?;
         blocking(move || {
-            shared.publish(&temp.path, id)?;
-            Ok(hashed.name(id))
+            self.file.sync_all().map_err(|error| self.fault("flush", &error))?;
+            self.shared.publish(&self.temp.path, self.id)?;
+            Ok(hashed.name(self.id))
         })
         .await
     }
@@ -159,4 +180,32 @@ fn copy_in(shared: &Shared, path: &Path, id: BlobId) -> Result<BlobRef, BlobErro
     shared.publish(&temp.path, id)?;
     std::fs::remove_file(path).map_err(|error| fault("delete", path, &error))?;
     Ok(hashed.name(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::LocalBlobs;
+    use super::*;
+    use crate::blob::BlobStore;
+    use uuid::Uuid;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_blob_with_a_write_that_failed_is_never_committed() {
+        let root = tempfile::tempdir().unwrap();
+        let blobs = LocalBlobs::open(root.path()).await.unwrap();
+        let id = BlobId(Uuid::from_u128(1));
+        let mut writer = LocalWriter::create(Arc::clone(&blobs.shared), id).await.unwrap();
+        writer.write(Bytes::from_static(b"before ")).await.unwrap();
+        let file = Arc::clone(&writer.file);
+        writer.file = Arc::new(File::options().write(true).open("/dev/full").unwrap());
+        let full = writer.write(Bytes::from_static(b"the disk was full ")).await;
+        assert!(matches!(full, Err(BlobError::NoSpace(_))), "{full:?}");
+        writer.file = file;
+        let after = writer.write(Bytes::from_static(b"and had space again")).await;
+        assert!(matches!(after, Err(BlobError::Io { .. })), "{after:?}");
+        assert!(Box::new(writer).commit().await.is_err());
+        assert_eq!(blobs.len(id).await.unwrap(), None);
+        assert_eq!(std::fs::read_dir(root.path().join("temp")).unwrap().count(), 0);
+    }
 }

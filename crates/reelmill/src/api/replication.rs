@@ -103,9 +103,10 @@ impl Replication {
         let mut writer = writer.map_err(|e| fail(e.into()))?;
         let (mut bytes, mut looked, mut piece) = (0u64, 0u64, first.data_chunk);
         loop {
-            writer.write(&piece).await.map_err(|e| fail(e.into()))?;
-            bytes += piece.len() as u64;
-            add(&metrics().bytes_in, piece.len() as u64);
+            let length = piece.len() as u64;
+            writer.write(piece.into()).await.map_err(|e| fail(e.into()))?;
+            bytes += length;
+            add(&metrics().bytes_in, length);
             if bytes > most {
                 return Err(Status::resource_exhausted(format!("more than {most} bytes")));
             }

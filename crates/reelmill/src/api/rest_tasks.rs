@@ -13,6 +13,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
+use futures::TryFutureExt;
+use futures::future::try_join;
 use reelmill_core::error::Failure;
 use reelmill_core::id::{BlobId, TaskId};
 use reelmill_core::job::Source;
@@ -81,8 +83,10 @@ async fn store(api: &ApiState, body: Body) -> Result<BlobRef, ApiError> {
     let mut writer =
         api.coordinator.blobs().create(BlobId(clock::fresh())).await.map_err(Failure::from)?;
     let mut pieces = Pieces::of(body);
-    while let Some(piece) = pieces.next().await? {
-        writer.write(&piece).await.map_err(Failure::from)?;
+    let mut came = pieces.next().await?;
+    while let Some(piece) = came {
+        let write = writer.write(piece).map_err(|error| Failure::from(error).into());
+        came = try_join(write, pieces.next()).await?.1;
     }
     Ok(writer.commit().await.map_err(Failure::from)?)
 }

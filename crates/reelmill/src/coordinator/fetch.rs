@@ -219,9 +219,10 @@ impl Coordinator {
         let (mut bytes, mut looked) = (0u64, 0u64);
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
-            writer.write(&piece).await?;
-            bytes += piece.len() as u64;
-            add(&metrics().bytes_in, piece.len() as u64);
+            let length = piece.len() as u64;
+            writer.write(piece).await?;
+            bytes += length;
+            add(&metrics().bytes_in, length);
             if bytes > self.settings.max_upload {
                 return Err(self.too_large());
             }

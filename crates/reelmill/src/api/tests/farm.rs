@@ -4,6 +4,7 @@ use crate::api::{ApiState, Auth, router, serve};
 use crate::clock;
 use crate::coordinator::{Coordinator, NewUpload, Service, Settings, Submission, USUAL_PRIORITY};
 use crate::task_source::{Ask, Assignment, Done, Hello, Order, Report, Standing, TaskSource};
+use bytes::Bytes;
 use reelmill_core::check::{Check, Verdict};
 use reelmill_core::chunk::{ByteRange, Chunk};
 use reelmill_core::container::Container;
@@ -107,7 +108,7 @@ impl Farm {
     /// Stores `bytes` as a blob.
     pub(crate) async fn blob(&self, bytes: &[u8]) -> BlobRef {
         let mut writer = self.coordinator.blobs().create(BlobId(clock::fresh())).await.unwrap();
-        writer.write(bytes).await.unwrap();
+        writer.write(Bytes::copy_from_slice(bytes)).await.unwrap();
         writer.commit().await.unwrap()
     }
 
