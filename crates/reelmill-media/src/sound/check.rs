@@ -82,6 +82,9 @@ pub(super) async fn verdict(
 ) -> Result<Verdict, Failure> {
     let media = probe(tools, job.out, cancel).await?;
     let found: Vec<(&Stream, &AudioInfo)> = media.audio().collect();
+    if found.len() < output.tracks.len() {
+        refuse_unheard(tools, job, output, cancel).await?;
+    }
     let mut checks = vec![check::equal("audio tracks", &output.tracks.len(), &found.len())];
     for (number, (track, (stream, info))) in output.tracks.iter().zip(&found).enumerate() {
         let pair = Pair { tools, job, number, track, stream, info, cancel };
@@ -96,6 +99,28 @@ pub(super) async fn verdict(
         checks.push(check::equal("chapters", &job.media.chapters.len(), &media.chapters.len()));
     }
     Ok(Verdict { checks })
+}
+
+/// Names a track of which FFmpeg decodes nothing, as the cause of an output without it.
+async fn refuse_unheard(
+    tools: &Tools,
+    job: SoundJob<'_>,
+    output: &SoundOutput,
+    cancel: &CancellationToken,
+) -> Result<(), Failure> {
+    for (number, track) in output.tracks.iter().enumerate() {
+        let apart = track.encode.as_ref().and_then(|encode| encode.apart.as_ref());
+        let (input, stream) = place(job.source, track.stream, apart);
+        let was = heard(tools, input, stream, cancel).await?;
+        if was.is_none_or(|was| was.samples == 0) {
+            let stream = job.media.streams.iter().find(|it| it.index == track.stream);
+            let codec = stream.map_or("unknown", |stream| stream.codec.as_str());
+            let message = format!("FFmpeg hears nothing in audio track {number} ({codec})");
+            return Err(Failure::input(message)
+                .advise("check that it plays: it may be cut off or damaged, or of a kind that a newer FFmpeg knows"));
+        }
+    }
+    Ok(())
 }
 
 /// Whether the tags that every container knows are there. What a tag of a track

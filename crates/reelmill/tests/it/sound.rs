@@ -238,6 +238,21 @@ fn what_has_no_sound_is_refused() {
     refused(&["-o", "out.m4a", "--set", "loudness=3"]).refused(2, &["loudness", "LUFS"]);
 }
 
+#[test]
+fn a_track_of_which_nothing_is_heard_is_named() {
+    let place = Place::new();
+    let sound = place.path("sound.flac");
+    ffmpeg(&["-f", "lavfi", "-i", "sine=d=1", "-c:a", "flac"], &sound);
+    let mut bytes = std::fs::read(&sound).unwrap();
+    let frames = bytes.windows(2).position(|pair| pair == [0xff, 0xf8]).unwrap();
+    bytes[frames..].fill(0);
+    std::fs::write(&sound, bytes).unwrap();
+    let mut command = place.reelmill();
+    let ran = Ran::of(command.arg("convert").arg(&sound).args(["-o", "out.m4a"]));
+    ran.refused(3, &["nothing in audio track 0 (flac)", "what to do"]);
+    assert_eq!(place.leftovers(), Vec::<PathBuf>::new());
+}
+
 /// Old phones put five frames of AMR into a packet, of which FFmpeg decodes one.
 #[test]
 fn sound_of_old_phones_is_heard_to_its_end() {
