@@ -261,8 +261,10 @@ pub(crate) fn refuse_read_error(output: &ToolOutput) -> Result<(), Failure> {
     let bad = output.stderr.iter().find(|line| PHRASES.iter().any(|phrase| line.contains(phrase)));
     match bad {
         None => Ok(()),
-        Some(line) => Err(Failure::transient(format!("reading the source failed: {line}"))
-            .advise("check that the file still exists and its drive or share is mounted")),
+        Some(line) => Err(Failure::transient(format!("reading the source failed: {line}")).advise(
+            "check that the file still exists and its drive or share is mounted; \
+                 where 'cat' reads it without an error, the file is cut off",
+        )),
     }
 }
 

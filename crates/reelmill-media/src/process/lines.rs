@@ -69,7 +69,13 @@ impl Tail {
     }
 }
 
+/// What FFmpeg says for lines that it leaves out; those that are kept tell as much.
+const REPEATED: &str = "Last message repeated";
+
 fn keep(last: &mut VecDeque<String>, count: usize, line: &str) {
+    if line.trim_start().starts_with(REPEATED) {
+        return;
+    }
     if last.len() == count {
         last.pop_front();
     }
@@ -89,6 +95,13 @@ mod tests {
         }
         lines.finish(&mut take);
         found
+    }
+
+    #[test]
+    fn what_was_left_out_is_not_told_as_a_reason() {
+        let mut tail = Tail::new(2, 100);
+        tail.push(b"first\nwhy\n    Last message repeated 3 times\n");
+        assert_eq!(tail.into_lines(), ["first", "why"]);
     }
 
     #[test]
