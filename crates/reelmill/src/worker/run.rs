@@ -235,7 +235,8 @@ impl Worker {
             Err(failure) if failure.class == FailureClass::Cancelled => Report::Released,
             Err(failure) => Report::Failed { failure },
         };
-        let outcome = if lost.load(Ordering::Relaxed) {
+        let lost = lost.load(Ordering::Relaxed);
+        let outcome = if lost && !names_bytes(&report) {
             tracing::warn!(task = %assignment.task, "lost its lease; dropped the work");
             Ok(())
         } else {
@@ -282,6 +283,12 @@ impl Worker {
             }
         }
     }
+}
+
+/// Whether bytes were kept for `report`. Then it is told though its lease is lost: it is
+/// refused, and what refuses it throws them away.
+fn names_bytes(report: &Report) -> bool {
+    matches!(report, Report::Done { .. })
 }
 
 fn label(report: &Report) -> &'static str {
@@ -355,5 +362,99 @@ impl Pause {
         self.tries = self.tries.saturating_add(1);
         let most = AWAY_PAUSE.min(Duration::from_millis(200) * self.tries.min(30));
         tokio::time::sleep(most.mul_f64(0.5 + 0.5 * clock::chance())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::LocalDepot;
+    use super::*;
+    use crate::api::tests::farm::{Farm, until};
+    use async_trait::async_trait;
+    use reelmill_core::chunk::ByteRange;
+    use reelmill_core::job::Job;
+    use reelmill_core::task::BlobRef;
+    use reelmill_media::sandbox::{Cage, Level, Wanted};
+    use reelmill_media::tools::ToolPaths;
+    use std::path::{Path, PathBuf};
+
+    /// Loses the task each time that something was kept for it.
+    struct Unlucky {
+        depot: LocalDepot,
+        farm: Arc<Farm>,
+        kept: Arc<AtomicBool>,
+    }
+
+    #[async_trait]
+    impl Depot for Unlucky {
+        async fn source(
+            &self,
+            assignment: &Assignment,
+            slice: &[ByteRange],
+            scratch: &Path,
+            cancel: &CancellationToken,
+        ) -> Result<PathBuf, Failure> {
+            self.depot.source(assignment, slice, scratch, cancel).await
+        }
+
+        async fn piece(&self, blob: &BlobRef) -> Result<PathBuf, Failure> {
+            self.depot.piece(blob).await
+        }
+
+        async fn keep(
+            &self,
+            assignment: &Assignment,
+            file: &Path,
+            cancel: &CancellationToken,
+        ) -> Result<BlobRef, Failure> {
+            let blob = self.depot.keep(assignment, file, cancel).await?;
+            assert_eq!(self.farm.coordinator.blobs().list().await?.len(), 2);
+            self.farm.coordinator.cancel(assignment.task.job).await?;
+            self.kept.store(true, Ordering::Relaxed);
+            cancel.cancelled().await;
+            Ok(blob)
+        }
+    }
+
+    /// A second of silence: mono, 8000 samples a second, 16 bits each.
+    fn silence() -> Vec<u8> {
+        let mut wav = b"RIFF\xa4\x3e\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
+        wav.extend(b"\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data\x80\x3e\0\0");
+        wav.resize(wav.len() + 16_000, 0);
+        wav
+    }
+
+    fn worker(farm: &Arc<Farm>, tools: Tools, kept: &Arc<AtomicBool>, scratch: &Path) -> Worker {
+        let depot = LocalDepot::new(farm.coordinator.blobs().clone());
+        Worker {
+            source: farm.coordinator.clone(),
+            depot: Arc::new(Unlucky { depot, farm: farm.clone(), kept: kept.clone() }),
+            tools,
+            id: WorkerId(clock::fresh()),
+            session: SessionId(clock::fresh()),
+            name: "unlucky".to_owned(),
+            encoders: Vec::new(),
+            spots: Arc::new(Spots::on(scratch.to_owned())),
+            gauge: Arc::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_for_a_task_that_is_lost_goes_without_a_restart() {
+        let wanted = Wanted { highest: Level::Limits, lowest: Level::Limits, memory: None };
+        let cage = Cage::choose(wanted).await.unwrap();
+        let tools = Tools::find_in(cage, &ToolPaths::default()).await.unwrap();
+        let farm = Arc::new(Farm::memory().await);
+        let (scratch, kept) = (tempfile::tempdir().unwrap(), Arc::new(AtomicBool::new(false)));
+        let worker = Arc::new(worker(&farm, tools, &kept, scratch.path()));
+        let job: Job = farm.submit_as("flac", &silence(), None).await;
+        let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+        let working = tokio::spawn(worker.run(vec![Slot::House], drain.clone(), stop.clone()));
+        until(async || kept.load(Ordering::Relaxed)).await;
+        drain.cancel();
+        working.await.unwrap().unwrap();
+        let left = farm.coordinator.blobs().list().await.unwrap();
+        let source = farm.store.blobs_of(job.id).await.unwrap();
+        assert_eq!((left.len(), left[0].id), (1, source[0].blob.id), "{left:?}");
     }
 }

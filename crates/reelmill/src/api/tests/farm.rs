@@ -80,6 +80,11 @@ impl Farm {
 
     /// A job for a new upload of `bytes`.
     pub(crate) async fn submit(&self, bytes: &[u8], owner: Option<&str>) -> Job {
+        self.submit_as("h264", bytes, owner).await
+    }
+
+    /// A job by `preset` for a new upload of `bytes`.
+    pub(crate) async fn submit_as(&self, preset: &str, bytes: &[u8], owner: Option<&str>) -> Job {
         let blob = self.upload(bytes).await;
         let submission = Submission {
             name: "Amélie.avi".to_owned(),
@@ -90,7 +95,7 @@ impl Farm {
                 sha512: blob.sha512,
                 file_name: "Amélie.avi".to_owned(),
             },
-            preset: "h264".to_owned(),
+            preset: preset.to_owned(),
             overrides: vec![],
             container: None,
             chunk_seconds: None,
@@ -311,6 +316,7 @@ impl Served {
 
 /// An HTTP client that uses no proxy.
 pub(crate) fn http() -> reqwest::Client {
+    crate::tls::provide();
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
