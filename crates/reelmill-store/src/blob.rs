@@ -131,6 +131,10 @@ pub trait BlobStore: Send + Sync {
     /// Throws an unfinished upload away; `false` when there is none.
     async fn upload_discard(&self, id: BlobId) -> Result<bool, BlobError>;
 
+    /// Makes a whole blob an unfinished upload again, of all its bytes; `false` when
+    /// there is no such blob. Only for one that nobody knows to be whole.
+    async fn upload_again(&self, id: BlobId) -> Result<bool, BlobError>;
+
     /// The unfinished uploads.
     async fn uploads(&self) -> Result<Vec<BlobEntry>, BlobError>;
 

@@ -155,6 +155,10 @@ impl BlobStore for LocalBlobs {
         upload::discard(Arc::clone(&self.shared), id).await
     }
 
+    async fn upload_again(&self, id: BlobId) -> Result<bool, BlobError> {
+        upload::again(Arc::clone(&self.shared), id).await
+    }
+
     async fn uploads(&self) -> Result<Vec<BlobEntry>, BlobError> {
         let folder = self.shared.root.join("uploads");
         blocking(move || {

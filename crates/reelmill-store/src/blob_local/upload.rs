@@ -89,6 +89,22 @@ pub(super) async fn discard(shared: Arc<Shared>, id: BlobId) -> Result<bool, Blo
     .await
 }
 
+/// Makes a whole blob an upload again; `false` when there is none.
+pub(super) async fn again(shared: Arc<Shared>, id: BlobId) -> Result<bool, BlobError> {
+    let (_, mut slot) = shared.uploads.take(id).await;
+    blocking(move || {
+        let (place, path) = (shared.place(id), shared.upload(id));
+        slot.hashed = None;
+        match std::fs::rename(&place, &path) {
+            // Going on with it makes that durable.
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(fault("rename", &place, &error)),
+        }
+    })
+    .await
+}
+
 /// An upload that somebody is sending.
 pub(super) struct LocalUpload {
     shared: Arc<Shared>,

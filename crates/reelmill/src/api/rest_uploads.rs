@@ -25,6 +25,7 @@ use futures::future::try_join;
 use reelmill_core::error::Failure;
 use reelmill_core::id::BlobId;
 use reelmill_core::task::BlobRef;
+use std::sync::Arc;
 
 const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
@@ -233,7 +234,14 @@ async fn finish(
     }
     let coordinator = &api.coordinator;
     coordinator.upload_state(id).await?;
-    match coordinator.upload_finish(id, request.sha512.as_deref()).await {
+    // It goes on to its end though its sender stops waiting.
+    let ends = {
+        let coordinator = Arc::clone(coordinator);
+        tokio::spawn(async move { coordinator.upload_finish(id, request.sha512.as_deref()).await })
+    };
+    let ended =
+        ends.await.unwrap_or_else(|broke| Err(Failure::transient(broke.to_string()).into()));
+    match ended {
         Ok(blob) => Ok(axum::Json(blob)),
         Err(UploadError::Failed(failure)) => {
             // A digest that differs ends the upload: it is gone then.
@@ -304,7 +312,6 @@ mod tests {
     use futures::StreamExt;
     use futures::stream::{iter, once, pending};
     use reelmill_store::{BlobError, BlobUpload};
-    use std::sync::Arc;
     use std::time::Duration;
     use tokio::sync::Notify;
 

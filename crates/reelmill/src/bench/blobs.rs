@@ -39,6 +39,10 @@ impl BlobStore for NoBytes {
         Ok(false)
     }
 
+    async fn upload_again(&self, _id: BlobId) -> Result<bool, BlobError> {
+        Ok(false)
+    }
+
     async fn uploads(&self) -> Result<Vec<BlobEntry>, BlobError> {
         Ok(Vec::new())
     }

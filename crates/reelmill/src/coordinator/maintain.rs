@@ -227,10 +227,12 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Bytes that no row knows: left by a crash between writing and noting.
+    /// Bytes that no row knows: left by a crash between writing and noting. Those of an
+    /// upload were acknowledged.
     async fn drop_unknown_blobs(&self) -> Result<(), Failure> {
         for blob in self.blobs.list().await? {
-            if self.store.blob_get(blob.id).await?.is_none() {
+            let unknown = self.store.blob_get(blob.id).await?.is_none();
+            if unknown && !self.upload_rescue(blob.id).await? {
                 self.blobs.delete(blob.id).await?;
             }
         }

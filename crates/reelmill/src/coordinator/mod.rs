@@ -20,6 +20,7 @@ mod reports;
 mod service;
 mod stats;
 mod submit;
+mod turns;
 mod uploads;
 mod view;
 
@@ -51,6 +52,7 @@ use reelmill_store::{BlobStore, Store};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
+use turns::Turns;
 
 /// How a coordinator behaves.
 #[derive(Debug, Clone)]
@@ -104,6 +106,8 @@ pub(crate) struct Coordinator {
     dispatches: Dispatches,
     /// One assignment to an engine at a time.
     assigning: Mutex<()>,
+    /// One end of each upload at a time.
+    finishing: Turns,
     /// One promise of space at a time.
     promising: Mutex<()>,
     /// One change of a webhook at a time.
@@ -135,6 +139,7 @@ impl Coordinator {
             fetches: Fetches::default(),
             dispatches: Dispatches::default(),
             assigning: Mutex::new(()),
+            finishing: Turns::default(),
             promising: Mutex::new(()),
             hooking: Mutex::new(()),
             started: clock::now(),

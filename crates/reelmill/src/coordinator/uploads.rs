@@ -335,6 +335,8 @@ impl Coordinator {
         id: BlobId,
         sha512: Option<&str>,
     ) -> Result<BlobRef, UploadError> {
+        let turn = self.finishing.of(id);
+        let _one_at_a_time = turn.lock().await;
         if let Some(record) = self.store.blob_get(id).await? {
             return Ok(record.blob);
         }
@@ -342,6 +344,8 @@ impl Coordinator {
         if state.offset != state.length {
             return Err(UploadError::Offset(state));
         }
+        // Its row could not be written when its bytes were whole already.
+        self.blobs.upload_again(id).await?;
         let finished = self.blobs.upload(id).await?.finish(sha512).await;
         if matches!(finished, Err(BlobError::Digest { .. })) {
             self.store.meta_put(&meta_key(id), None).await?;
@@ -354,6 +358,12 @@ impl Coordinator {
             self.keep_upload(id, &Kept { finished: true, ..kept }).await?;
         }
         Ok(blob)
+    }
+
+    /// Makes what a crash left whole but without its row an upload again, for its sender
+    /// to finish; `false` when nobody uploaded it.
+    pub(super) async fn upload_rescue(&self, id: BlobId) -> Result<bool, Failure> {
+        Ok(self.kept_upload(id).await?.is_some() && self.blobs.upload_again(id).await?)
     }
 
     /// The finished upload `id`, if no job has it yet or it is a job's source.

@@ -66,6 +66,10 @@ impl BlobStore for SimBlobs {
         Ok(false)
     }
 
+    async fn upload_again(&self, _id: BlobId) -> Result<bool, BlobError> {
+        Ok(false)
+    }
+
     async fn uploads(&self) -> Result<Vec<BlobEntry>, BlobError> {
         Ok(Vec::new())
     }

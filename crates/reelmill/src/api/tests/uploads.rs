@@ -7,6 +7,7 @@ use crate::client::calls::Client;
 use crate::client::upload::{UnderWay, send};
 use reqwest::Response;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 async fn begin(server: &Served, length: u64) -> String {
     let made = http().post(server.at_path("/api/v1/uploads"));
@@ -90,6 +91,56 @@ async fn a_digest_that_differs_ends_the_upload() {
     let head = http().head(server.at_path(&upload)).send().await.unwrap();
     assert_eq!(head.status().as_u16(), 404);
     assert_eq!(farm.coordinator.blobs().uploads().await.unwrap(), []);
+}
+
+/// The upload at `place` as a crash between its last byte and its row leaves it.
+async fn whole_without_a_row(farm: &Farm, place: &str) {
+    let id = place.rsplit('/').next().unwrap().parse().unwrap();
+    let upload = farm.coordinator.blobs().upload(id).await.unwrap();
+    upload.finish(None).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_end_that_broke_off_before_it_was_noted_is_repeated() {
+    let farm = Farm::sqlite().await;
+    let server = Served::start(&farm, Auth::Open).await;
+    let bytes = noise(100_000);
+    for (digest, restarted) in [(true, false), (false, false), (true, true), (false, true)] {
+        let upload = begin(&server, 100_000).await;
+        patch(&server, &upload, 0, &bytes).await;
+        whole_without_a_row(&farm, &upload).await;
+        if restarted {
+            farm.coordinator.recover(&[]).await.unwrap();
+        }
+        assert_eq!(offset(&server, &upload).await, 100_000, "it was acknowledged");
+        let request = http().post(server.at_path(&format!("{upload}/finish")));
+        let body = if digest { json!({"sha512": sha512(&bytes)}) } else { json!({}) };
+        let blob: Value = request.json(&body).send().await.unwrap().json().await.unwrap();
+        assert_eq!((&blob["sha512"], &blob["bytes"]), (&json!(sha512(&bytes)), &json!(100_000)));
+        let id = blob["id"].as_str().unwrap().parse().unwrap();
+        assert_eq!(farm.coordinator.blobs().len(id).await.unwrap(), Some(100_000));
+    }
+}
+
+#[tokio::test]
+async fn ends_at_once_and_ends_that_nobody_waits_for_agree() {
+    let farm = Farm::sqlite().await;
+    let server = Served::start(&farm, Auth::Open).await;
+    let bytes = noise(3 << 20);
+    for turn in 0..40 {
+        let upload = begin(&server, bytes.len() as u64).await;
+        patch(&server, &upload, 0, &bytes).await;
+        let request = http().post(server.at_path(&format!("{upload}/finish"))).json(&json!({}));
+        // Its sender goes away sooner or later.
+        let _ = request.timeout(Duration::from_micros(turn * 500)).send().await;
+        let digest = sha512(&bytes);
+        let ends = [finish(&server, &upload, &digest), finish(&server, &upload, &digest)];
+        for answer in futures::future::join_all(ends).await {
+            assert_eq!(answer.status().as_u16(), 200, "turn {turn}");
+            let blob: Value = answer.json().await.unwrap();
+            assert_eq!((&blob["sha512"], &blob["bytes"]), (&json!(digest), &json!(bytes.len())));
+        }
+    }
 }
 
 #[tokio::test]
