@@ -171,9 +171,15 @@ impl End {
 
     /// With a failure.
     pub(crate) fn failed(failure: &Failure) -> Self {
-        let (note, for_good) = (Some(failure.message.clone()), failure.class.lasting());
+        let (note, for_good) = (Some(in_a_line(failure)), failure.class.lasting());
         Self { came: Came::Failed, after: None, note, for_good }
     }
+}
+
+/// What happened, and what to do about it: who reads of it later needs both.
+pub(crate) fn in_a_line(failure: &Failure) -> String {
+    let advice = failure.advice.as_ref().map(|advice| format!(" ({advice})"));
+    format!("{}{}", failure.message, advice.unwrap_or_default())
 }
 
 /// What is in the line of an outcome that failed for good.

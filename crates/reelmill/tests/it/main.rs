@@ -28,6 +28,7 @@ mod fire;
 mod folder;
 mod forecast;
 mod hardware;
+mod hdr_kept;
 mod judge;
 mod judges;
 mod kept;

@@ -6,6 +6,7 @@ use super::job::FileJob;
 use crate::cli::args::ConvertArgs;
 use crate::cli::signals::Stop;
 use crate::exit::Ending;
+use crate::library::ledger::in_a_line;
 use crate::share::desk::{Desk, Stop as Pause};
 use crate::share::fs::Facts;
 use crate::share::library::Library;
@@ -197,7 +198,7 @@ impl FileJob<'_> {
             Err(ending) => {
                 let for_good = ending.failure.class.lasting();
                 desk.ended(
-                    &format!("failed: {}", ending.failure.message),
+                    &format!("failed: {}", in_a_line(&ending.failure)),
                     for_good.then_some(&how),
                 );
                 let stop = desk.go_on(library);

@@ -2,6 +2,7 @@
 
 use super::ends::Fate;
 use crate::cli::out;
+use crate::library::ledger::in_a_line;
 use reelmill_core::error::FailureClass;
 use serde::Serialize;
 use std::path::Path;
@@ -58,10 +59,9 @@ pub(super) fn line(file: &Path, fate: Fate) -> Line {
             line.again = true;
         }
         Fate::Failed(failure) => {
-            let advice = failure.advice.as_ref().map(|a| format!(" ({a})")).unwrap_or_default();
             line.result = "failed";
             line.class = Some(failure.class);
-            line.reason = Some(format!("{}{advice}", failure.message));
+            line.reason = Some(in_a_line(&failure));
         }
         Fate::Interrupted => line.reason = Some("interrupted".into()),
     }
