@@ -20,7 +20,9 @@ pub use audio::{AUDIO_LEAD_MICROS, AudioTrack, Correction, audio, loudness};
 pub use concat::concat_list;
 pub use encoder::{encoder, output_colour};
 pub use filter::picture_chain;
-pub use input::{audio_input, concat_input, own_input, quiet, source_input};
+pub use input::{
+    audio_input, concat_input, own_input, quiet, source_input, unmoved, unmoved_ticks,
+};
 pub use picture::{SMALL_SIDE, comparable, one_picture, small_pictures};
 pub use scene::{read_change, read_time, scene_changes};
 pub use score::{Frames, read_score, score, trial};

@@ -2,6 +2,7 @@
 //! end with plain FFmpeg and compares every frame. Shares nothing with the ways
 //! in which outputs are made or verified but the probe.
 
+use crate::args::unmoved_ticks;
 use crate::probe::{file_url, input_guard, probe};
 use crate::process::ToolCommand;
 use crate::tools::Tools;
@@ -36,6 +37,7 @@ pub async fn frames(tools: &Tools, path: &Path, filter: &str) -> Result<Vec<Fram
     let mut on_line = |line: &str| frames.extend(parse(line, base));
     ToolCommand::uncaged(&tools.ffmpeg)
         .args(["-nostdin", "-v", "error", "-copyts", "-threads", threads])
+        .args(unmoved_ticks(base).as_slice())
         .args(input_guard())
         .arg("-i")
         .arg(file_url(path))

@@ -1,7 +1,7 @@
 //! Takes image subtitles out of a film, as files of their own, and proves that
 //! nothing is missing.
 
-use crate::args::{Args, quiet, source_input};
+use crate::args::{Args, quiet, source_input, unmoved};
 use crate::encode::{refuse_read_error, remove};
 use crate::listing::{Listed, list};
 use crate::tools::Tools;
@@ -79,6 +79,7 @@ fn copy(source: &Path, stream: &Stream, format: &str, out: &Path) -> Args {
     let format = if format == "sup" { "sup" } else { "matroska" };
     quiet()
         .arg("-copyts")
+        .join(unmoved(0))
         .join(source_input(source))
         .option("-map", format!("0:{}", stream.index))
         .words("-c copy -map_chapters -1 -map_metadata -1 -map_metadata:s:0")

@@ -145,6 +145,9 @@ fn declared(media: &MediaInfo) -> f64 {
     longest.and_then(|all| all.into_iter().reduce(f64::max)).map_or(whole, |it| it.min(whole))
 }
 
+/// How far before the first packet the first frame may be, seconds.
+const MOVED: f64 = 0.1;
+
 /// The packets of all parts, by part; what is left over goes to the last.
 fn split(packets: &[String], counts: &[usize]) -> Vec<Vec<String>> {
     let mut rest = packets;
@@ -166,6 +169,9 @@ impl Measured<'_> {
         let Some((found, base)) = found else {
             return Check::new("frames", false, "the output has no timed video");
         };
+        if let Some(why) = self.moved() {
+            return Check::new("frames", false, why);
+        }
         let plan = self.promised.assembly.plan;
         let step = plan.container.timestamp_step().max(base.seconds(1) / 2.0);
         check::frame_times(
@@ -174,6 +180,18 @@ impl Measured<'_> {
             plan.origin_micros,
             step,
         )
+    }
+
+    /// Whether the frames as they were decoded begin before any packet of the source does:
+    /// then their times were moved, and the sound's were not.
+    fn moved(&self) -> Option<String> {
+        let stream = self.promised.source.streams.get(&self.promised.assembly.plan.video.stream)?;
+        let starts: Option<Vec<i64>> = stream.packets.iter().map(|packet| packet.pts).collect();
+        let begins = stream.time_base?.seconds(starts?.into_iter().min()?);
+        let found = self.promised.time_base().seconds(*self.promised.planned.first()?);
+        (found < begins - MOVED).then(|| {
+            format!("the first is at {found:.3} s, the source's first packet at {begins:.3} s")
+        })
     }
 
     /// Whether the output lasts as long as the source really does, leaving out

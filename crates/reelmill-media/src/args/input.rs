@@ -1,7 +1,8 @@
 //! How inputs are opened.
 
-use super::Args;
+use super::{Args, micros};
 use crate::probe::input_guard;
+use reelmill_core::time::TimeBase;
 use std::path::{Path, PathBuf};
 
 /// Options before everything else: no questions, no banner, errors only.
@@ -15,6 +16,22 @@ pub fn quiet() -> Args {
 #[must_use]
 pub fn source_input(path: &Path) -> Args {
     Args::new().args(input_guard()).open(path)
+}
+
+/// Where the file's zero goes, microseconds, for `-copyts`: `offset`, but for one. FFmpeg
+/// 5.1 takes an offset that is the very start of an MPEG-TS file for one of its own, and
+/// puts the start of the streams that are read in its place: sound that begins after the
+/// picture would begin with it. The ticks of such files are too long to tell.
+#[must_use]
+pub fn unmoved(offset: i64) -> Args {
+    Args::new().option("-itsoffset", micros(offset - 1))
+}
+
+/// [`unmoved`] for the stream's own times, unless its ticks are so short that they would
+/// be others; MPEG-TS has none such.
+#[must_use]
+pub fn unmoved_ticks(base: TimeBase) -> Args {
+    if base.seconds(1) > 2.5e-6 { unmoved(0) } else { Args::new() }
 }
 
 /// A NUT file that reelmill wrote.

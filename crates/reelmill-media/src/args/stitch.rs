@@ -3,6 +3,7 @@
 use super::encoder::colour;
 use super::{
     AUDIO_LEAD_MICROS, Args, audio_input, concat_input, micros, own_input, quiet, source_input,
+    unmoved,
 };
 use crate::probe::file_url;
 use reelmill_core::container::Container;
@@ -142,7 +143,7 @@ fn opened(inputs: StitchInputs<'_>) -> Args {
             VideoInput::Whole(file) => own_input(file),
         })
         .words(IN_TURN)
-        .option("-itsoffset", micros(-inputs.origin_micros))
+        .join(unmoved(-inputs.origin_micros))
         .join(source_input(inputs.source));
     if let Some(audio) = inputs.audio {
         args = args

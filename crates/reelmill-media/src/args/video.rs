@@ -1,7 +1,9 @@
 //! Commands that encode video.
 
 use super::hardware::Way;
-use super::{Args, encoder as encoder_args, micros, picture_chain, quiet, source_input};
+use super::{
+    Args, encoder as encoder_args, micros, picture_chain, quiet, source_input, unmoved_ticks,
+};
 use reelmill_core::chunk::Chunk;
 use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::plan::VideoEncode;
@@ -91,7 +93,7 @@ pub(super) fn reader(video: VideoArgs<'_>, preroll: Option<i64>) -> Args {
     if let Some(seek) = seek {
         args = args.words("-seek_timestamp 1 -noaccurate_seek").option("-ss", seek);
     }
-    args.join(source_input(video.path))
+    args.join(unmoved_ticks(video.time_base)).join(source_input(video.path))
 }
 
 /// FFmpeg's threaded Theora decoder shows wrong pictures from the fourth frame

@@ -1,7 +1,7 @@
 //! Reads the units of metadata from a stream's packets, without decoding.
 
 use super::ByTime;
-use crate::args::{Args, micros, quiet, source_input};
+use crate::args::{Args, micros, quiet, source_input, unmoved_ticks};
 use crate::encode::{STALL, remove};
 use crate::hdr::nal;
 use crate::tools::Tools;
@@ -72,7 +72,7 @@ fn arguments(
     if let Some(until) = range.until {
         args = args.option("-to", micros(base.micros(until) + 1));
     }
-    let args = args.join(input);
+    let args = args.join(unmoved_ticks(base)).join(input);
     let copy = |args: Args| {
         args.option("-map", format!("0:{stream}"))
             .words("-c copy -copyinkf -bsf:v hevc_mp4toannexb,filter_units=pass_types=39|62")

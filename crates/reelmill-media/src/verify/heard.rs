@@ -2,7 +2,7 @@
 //! decoders start late, and some containers tell durations wrongly.
 
 use super::Measured;
-use crate::args::{Args, quiet, source_input};
+use crate::args::{Args, quiet, source_input, unmoved};
 use crate::encode::STALL;
 use crate::listing::Listed;
 use crate::tools::Tools;
@@ -83,8 +83,11 @@ async fn decoded(
     (before, after): (Args, Args),
     cancel: &CancellationToken,
 ) -> Result<BTreeMap<usize, Span>, Failure> {
-    let mut args =
-        quiet().arg("-copyts").join(before).join(source_input(measured.promised.assembly.source));
+    let mut args = quiet()
+        .arg("-copyts")
+        .join(before)
+        .join(unmoved(0))
+        .join(source_input(measured.promised.assembly.source));
     for stream in streams {
         args = args.option("-map", format!("0:{stream}"));
     }

@@ -26,7 +26,13 @@ pub(crate) fn decode(path: &Path, filter: Option<&str>) -> Decoded {
     // The container's own clock: FFmpeg would set a start before zero (codec
     // delay) to zero and move the picture with it.
     command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-copyts"]);
-    if is_theora(path) {
+    let kind = kind(path);
+    if kind.lines().any(|line| line == "mpegts") {
+        // Where the file begins at 0, FFmpeg 5.1 would move the picture to it; a microsecond
+        // keeps it from that and is nothing in ticks of 1/90000 s.
+        command.args(["-itsoffset", "-1us"]);
+    }
+    if kind.contains("theora") {
         // FFmpeg 5.1 decodes Theora wrongly with frame threads.
         command.args(["-threads", "1"]);
     }
@@ -56,14 +62,15 @@ pub(crate) fn decode(path: &Path, filter: Option<&str>) -> Decoded {
     Decoded { frames, errors }
 }
 
-fn is_theora(path: &Path) -> bool {
+/// The codec of the main video, and the container.
+fn kind(path: &Path) -> String {
     let ran = tool("ffprobe")
-        .args(["-v", "error", "-select_streams", "V:0", "-show_entries", "stream=codec_name"])
-        .args(["-of", "csv=p=0"])
+        .args(["-v", "error", "-select_streams", "V:0"])
+        .args(["-show_entries", "stream=codec_name:format=format_name", "-of", "csv=p=0"])
         .arg(path)
         .output()
         .unwrap();
-    String::from_utf8_lossy(&ran.stdout).trim() == "theora"
+    String::from_utf8_lossy(&ran.stdout).into_owned()
 }
 
 /// Whether `output` has exactly the frame times of `source` (to `tolerance`

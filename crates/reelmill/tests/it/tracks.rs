@@ -211,6 +211,35 @@ fn sound_keeps_its_place() {
     }
 }
 
+/// FFmpeg 5.1 moves the streams that are read of a transport stream to where it begins, if
+/// that is at 0, or where the offset that it is given says so.
+#[test]
+fn sound_and_picture_of_a_transport_stream_keep_their_distance() {
+    let place = Place::new();
+    let source = clip(8);
+    let source = source.to_str().unwrap();
+    for (picture, sound, begin) in [("0.3", "0", "0"), ("0", "0.3", "0"), ("0", "0.3", "7")] {
+        let input = place.path("apart.ts");
+        let mut args = vec!["-itsoffset", picture, "-i", source, "-itsoffset", sound, "-i", source];
+        args.extend(["-map", "0:v", "-map", "1:a", "-c:v", "copy", "-c:a", "ac3", "-copyts"]);
+        args.extend(["-muxdelay", "0", "-muxpreload", "0", "-output_ts_offset", begin, "-y"]);
+        ffmpeg(&args, &input);
+        for (name, extra) in [("a.mkv", "audio.mode=copy"), ("b.mp4", "audio.mode=encode")] {
+            let output = place.path(name);
+            let mut command = place.reelmill();
+            command.arg("convert").arg(&input).arg("-o").arg(&output).args(FAST);
+            command.args(["--chunk-seconds", "2", "--overwrite", "--json", "--set", extra]);
+            let planned = Ran::of(&mut command).ok().events();
+            let planned = planned.into_iter().find(|event| event["event"] == "planned").unwrap();
+            assert!(planned["chunks"].as_u64() > Some(2), "{picture} {sound}: {planned}");
+            let (before, after) = (spans(&input), spans(&output));
+            for (want, have) in before.iter().zip(&after) {
+                assert!((want - have).abs() < 0.050, "{name}: {before:?} became {after:?}");
+            }
+        }
+    }
+}
+
 /// First and last moment of decoded sound, seconds after the first picture.
 fn spans(path: &Path) -> [f64; 2] {
     let times = |select: &str| -> Vec<f64> {
