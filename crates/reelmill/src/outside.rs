@@ -236,4 +236,4 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

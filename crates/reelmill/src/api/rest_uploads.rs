@@ -25,7 +25,6 @@ use futures::future::try_join;
 use reelmill_core::error::Failure;
 use reelmill_core::id::BlobId;
 use reelmill_core::task::BlobRef;
-use std::sync::Arc;
 
 const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
@@ -234,14 +233,7 @@ async fn finish(
     }
     let coordinator = &api.coordinator;
     coordinator.upload_state(id).await?;
-    // It goes on to its end though its sender stops waiting.
-    let ends = {
-        let coordinator = Arc::clone(coordinator);
-        tokio::spawn(async move { coordinator.upload_finish(id, request.sha512.as_deref()).await })
-    };
-    let ended =
-        ends.await.unwrap_or_else(|broke| Err(Failure::transient(broke.to_string()).into()));
-    match ended {
+    match coordinator.upload_finish(id, request.sha512.as_deref()).await {
         Ok(blob) => Ok(axum::Json(blob)),
         Err(UploadError::Failed(failure)) => {
             // A digest that differs ends the upload: it is gone then.
@@ -312,6 +304,7 @@ mod tests {
     use futures::StreamExt;
     use futures::stream::{iter, once, pending};
     use reelmill_store::{BlobError, BlobUpload};
+    use std::sync::Arc;
     use std::time::Duration;
     use tokio::sync::Notify;
 

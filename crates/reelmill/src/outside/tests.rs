@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 /// Everything that must be refused; PORT is where the canary listens.
-const FORBIDDEN: &[&str] = &[
+pub(crate) const FORBIDDEN: &[&str] = &[
     "http://127.0.0.1:PORT/",
     "http://127.1:PORT/",
     "http://127.0.1:PORT/",
@@ -135,7 +135,7 @@ impl Lookup for Table {
 }
 
 /// Counts connections, and answers each with a redirect.
-async fn listen(target: Option<String>) -> (u16, Arc<AtomicUsize>) {
+pub(crate) async fn listen(target: Option<String>) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let count = Arc::new(AtomicUsize::new(0));

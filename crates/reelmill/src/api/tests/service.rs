@@ -5,15 +5,17 @@ use super::farm::{Farm, Served, http, noise, settings, until};
 use crate::api::auth::{create_key_until, enrol};
 use crate::api::{ApiState, Auth, Role, router, serve};
 use crate::coordinator::{Coordinator, NewWebhook, Service};
+use crate::outside::tests::{FORBIDDEN, listen};
 use crate::task_source::TaskSource;
 use crate::tls;
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
-use reelmill_core::job::JobState;
-use reelmill_store::{DeliveryState, LocalBlobs, MemoryStore};
+use reelmill_core::job::{JobState, Source};
+use reelmill_store::{DeliveryRecord, DeliveryState, LocalBlobs, MemoryStore};
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -33,6 +35,10 @@ pub(super) async fn farm() -> Farm {
         accept: vec!["mkv".to_owned()],
         ..Service::default()
     };
+    serving(service, folder).await
+}
+
+async fn serving(service: Service, folder: tempfile::TempDir) -> Farm {
     let store = Arc::new(MemoryStore::new());
     let blobs = LocalBlobs::open(&folder.path().join("blobs")).await.unwrap();
     let settings = crate::coordinator::Settings { service, ..settings() };
@@ -112,6 +118,42 @@ async fn what_is_not_taken_waits_and_a_receiver_that_is_gone_is_left_alone() {
     assert!(hook(gone.0).await.disabled.is_some() && hook(broken.0).await.disabled.is_none());
     let again = farm.coordinator.webhook_enable(gone.0).await.unwrap().unwrap();
     assert!(again.disabled.is_none() && again.failures == 0);
+}
+
+/// A hook of everybody's at `url`, to which the submission of a job was told.
+async fn told_to(farm: &Farm, url: String) -> DeliveryRecord {
+    let new = NewWebhook { owner: None, url, events: vec!["job.submitted".into()] };
+    let hook = farm.coordinator.webhook_create(new).await.unwrap();
+    farm.submit(b"film", None).await;
+    farm.coordinator.tell_round().await.unwrap();
+    farm.store.deliveries_of(hook.id, 9).await.unwrap().remove(0)
+}
+
+#[tokio::test]
+async fn webhooks_and_sources_reach_public_addresses_only() {
+    let (port, canary) = listen(None).await;
+    let service = Service { fetch: true, ..Service::default() };
+    let farm = serving(service, tempfile::tempdir().unwrap()).await;
+    for form in FORBIDDEN {
+        let url = form.replace("PORT", &port.to_string());
+        let new = NewWebhook { owner: None, url: url.clone(), events: vec![] };
+        assert!(farm.coordinator.webhook_create(new).await.is_err(), "{url}");
+        assert!(farm.coordinator.check_source(&Source::Url { url: url.clone() }).is_err(), "{url}");
+    }
+    // What a name leads to shows when it is asked for.
+    let told = told_to(&farm, format!("http://localhost:{port}/")).await;
+    assert_eq!((told.state, told.attempts, told.status), (DeliveryState::Waiting, 1, None));
+    assert_eq!(canary.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_webhook_follows_no_redirect() {
+    let farm = farm().await;
+    let (port, canary) = listen(None).await;
+    let (first, asked) = listen(Some(format!("http://127.0.0.1:{port}/"))).await;
+    let told = told_to(&farm, format!("http://127.0.0.1:{first}/")).await;
+    assert_eq!((told.state, told.status), (DeliveryState::Waiting, Some(302)));
+    assert_eq!((asked.load(Ordering::SeqCst), canary.load(Ordering::SeqCst)), (1, 0));
 }
 
 #[tokio::test]
