@@ -94,10 +94,12 @@ pub(super) async fn again(shared: Arc<Shared>, id: BlobId) -> Result<bool, BlobE
     let (_, mut slot) = shared.uploads.take(id).await;
     blocking(move || {
         let (place, path) = (shared.place(id), shared.upload(id));
-        slot.hashed = None;
         match std::fs::rename(&place, &path) {
             // Going on with it makes that durable.
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                slot.hashed = None;
+                Ok(true)
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(fault("rename", &place, &error)),
         }
@@ -263,6 +265,20 @@ mod tests {
     use crate::blob::BlobStore;
     use sha2::{Digest, Sha512};
     use uuid::Uuid;
+
+    #[tokio::test]
+    async fn an_upload_is_not_hashed_again_for_its_end() {
+        let root = tempfile::tempdir().unwrap();
+        let blobs = LocalBlobs::open(root.path()).await.unwrap();
+        let id = BlobId(Uuid::from_u128(1));
+        let mut upload = LocalUpload::open(Arc::clone(&blobs.shared), id).await.unwrap();
+        upload.append(Bytes::from_static(b"whole")).await.unwrap();
+        upload.sync().await.unwrap();
+        drop(upload);
+        assert!(!blobs.upload_again(id).await.unwrap(), "it is an upload already");
+        let (_, slot) = blobs.shared.uploads.take(id).await;
+        assert_eq!(slot.hashed.as_ref().map(|hashed| hashed.bytes), Some(5));
+    }
 
     #[tokio::test]
     async fn what_could_not_be_flushed_is_sent_again() {
