@@ -112,13 +112,17 @@ const start = async () => {
   main.replaceChildren();
   for (const [tag, boxes] of [...groups].sort()) {
     const section = make("section", "", main);
-    make("h2", tag, section);
+    make("h2", tag.replaceAll("_", " "), section);
     section.append(...boxes);
   }
   document.getElementById("find").addEventListener("input", (event) => {
     const wanted = event.target.value.toLowerCase();
-    for (const box of main.querySelectorAll("details")) {
-      box.hidden = !box.firstChild.textContent.toLowerCase().includes(wanted);
+    for (const section of main.children) {
+      const boxes = [...section.querySelectorAll("details")];
+      for (const box of boxes) {
+        box.hidden = !box.firstChild.textContent.toLowerCase().includes(wanted);
+      }
+      section.hidden = boxes.every((box) => box.hidden);
     }
   });
 };
