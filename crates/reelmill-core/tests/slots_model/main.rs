@@ -42,7 +42,7 @@ enum Content {
     User,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Name {
     Source,
     Target,
@@ -103,7 +103,7 @@ impl World {
 
     fn link(&mut self, name: Name, file: u8) {
         self.names.push((name, file));
-        self.names.sort_by_key(|(name, _)| format!("{name:?}"));
+        self.names.sort_unstable();
     }
 
     fn rename(&mut self, from: Name, to: Name) -> Reply {

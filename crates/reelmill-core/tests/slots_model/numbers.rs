@@ -2,7 +2,8 @@
 //! count as one, which leaves a sixth of the states of three workers.
 
 use super::World;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use ahash::{AHasher, RandomState};
+use std::hash::{BuildHasher as _, Hash, Hasher};
 
 /// Names of workers are numbers from here on; no other number is as large.
 pub(super) const IDS: u64 = 1 << 60;
@@ -32,7 +33,7 @@ impl Hash for World {
 /// Hashes all but numbers of workers as it is.
 struct Renumbering<'a> {
     order: &'a [usize],
-    hasher: DefaultHasher,
+    hasher: AHasher,
 }
 
 impl Hasher for Renumbering<'_> {
@@ -42,6 +43,18 @@ impl Hasher for Renumbering<'_> {
 
     fn write(&mut self, bytes: &[u8]) {
         self.hasher.write(bytes);
+    }
+
+    fn write_u8(&mut self, value: u8) {
+        self.hasher.write_u8(value);
+    }
+
+    fn write_usize(&mut self, value: usize) {
+        self.hasher.write_usize(value);
+    }
+
+    fn write_isize(&mut self, value: isize) {
+        self.hasher.write_isize(value);
     }
 
     fn write_u64(&mut self, value: u64) {
@@ -56,7 +69,8 @@ impl Hasher for Renumbering<'_> {
 impl World {
     /// Its hash with the workers in this order and numbered anew.
     fn numbered(&self, order: &[usize]) -> u64 {
-        let fresh = || Renumbering { order, hasher: DefaultHasher::new() };
+        let seeded = RandomState::with_seeds(1, 2, 3, 4);
+        let fresh = || Renumbering { order, hasher: seeded.build_hasher() };
         let mut hasher = fresh();
         let rest = (self.crashes, self.user_acts, self.deleted, self.lost, self.chains);
         (&self.files, &self.slots, &self.disowned, rest).hash(&mut hasher);
