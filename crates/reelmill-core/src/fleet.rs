@@ -1,19 +1,25 @@
 //! Who should do what: earliest finish over the seats of a farm, second tries
 //! for the last chunks, and the explanation of both.
 
+mod typical;
+
 use crate::encoder::VideoEncoder;
 use crate::id::{TaskId, WorkerId};
+use crate::load::Speeds;
 use crate::schedule::{Candidate, SizeClass, WorkerFacts};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+
+pub use typical::Typical;
 
 /// A place where one task can run at a time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seat<'a> {
     /// What its worker can do.
     pub facts: &'a WorkerFacts,
-    /// How fast it encodes, thousands of pixels a second.
-    pub speeds: &'a BTreeMap<VideoEncoder, f64>,
+    /// How fast it has shown to encode, thousands of pixels a second.
+    pub speeds: &'a Speeds,
+    /// How fast it was in a benchmark of its own, thousands of pixels a second.
+    pub benchmarks: &'a Speeds,
     /// What its machine has to spare, 0..=1 ([`crate::load::Load::score`]).
     pub score: f64,
     /// Seconds until it is free; 0 when it waits for work.
@@ -33,47 +39,11 @@ pub struct Turn {
     pub takes: f64,
 }
 
-/// Speed of a worker of which nothing is known where nothing is known of any,
-/// thousands of pixels a second: x264 at 720p and 30 frames a second.
-const USUAL_SPEED: f64 = 27_000.0;
-
 /// Seconds that work takes of which nothing is known.
 const USUAL_TIME: f64 = 30.0;
 
 /// Seconds that starting a task costs anywhere.
 const OVERHEAD: f64 = 1.0;
-
-/// No machine is held for slower than a tenth of what it is.
-const LEAST_SCORE: f64 = 0.1;
-
-/// What the workers of a farm have shown, so that newcomers can be guessed.
-#[derive(Debug, Clone, Default)]
-pub struct Typical(BTreeMap<VideoEncoder, f64>);
-
-impl Typical {
-    /// The middle one of the speeds of all seats, for each encoder.
-    #[must_use]
-    pub fn of(seats: &[Seat<'_>]) -> Self {
-        let mut all: BTreeMap<VideoEncoder, Vec<f64>> = BTreeMap::new();
-        for (encoder, speed) in seats.iter().flat_map(|seat| seat.speeds) {
-            all.entry(*encoder).or_default().push(*speed);
-        }
-        let middle = |mut speeds: Vec<f64>| {
-            speeds.sort_by(f64::total_cmp);
-            speeds.get(speeds.len() / 2).copied().unwrap_or(USUAL_SPEED)
-        };
-        Self(all.into_iter().map(|(encoder, speeds)| (encoder, middle(speeds))).collect())
-    }
-
-    /// Seconds that `cost` thousands of pixels take with `encoder` on `seat`.
-    #[must_use]
-    pub fn seconds(&self, seat: &Seat<'_>, encoder: Option<VideoEncoder>, cost: u64) -> f64 {
-        let Some(encoder) = encoder.filter(|_| cost > 0) else { return USUAL_TIME };
-        let known = seat.speeds.get(&encoder).or_else(|| self.0.get(&encoder));
-        let speed = known.copied().unwrap_or(USUAL_SPEED) * seat.score.max(LEAST_SCORE);
-        OVERHEAD + cost as f64 / speed.max(1.0)
-    }
-}
 
 /// Deals `candidates`, in their order, to the seats: each to the one that will
 /// have it done first. What is small goes to the slowest seat that is free,
@@ -131,15 +101,12 @@ fn choose(candidate: &Candidate, able: Vec<(usize, f64)>, free: &[f64]) -> Optio
 }
 
 /// Seconds that `cost` thousands of pixels take with `encoder` when all of
-/// `seats` share them, each as fast as it has shown, else as the others have,
+/// `seats` share them, each as fast as it has shown, else as [`Typical`] guesses,
 /// else `usual`. `None` when there is no seat, or nothing to do.
 #[must_use]
 pub fn together(seats: &[Seat<'_>], encoder: VideoEncoder, cost: u64, usual: f64) -> Option<f64> {
     let typical = Typical::of(seats);
-    let speed = |seat: &Seat<'_>| {
-        let known = seat.speeds.get(&encoder).or_else(|| typical.0.get(&encoder));
-        known.copied().unwrap_or(usual) * seat.score.max(LEAST_SCORE)
-    };
+    let speed = |seat: &Seat<'_>| typical.speed(seat, encoder, usual);
     let all: f64 = seats.iter().map(speed).sum();
     (all > 0.0 && cost > 0).then(|| OVERHEAD + cost as f64 / all)
 }

@@ -7,6 +7,7 @@
 
 pub mod args;
 pub mod audio;
+pub mod benchmark;
 mod bits;
 pub mod capability;
 mod dynamic;

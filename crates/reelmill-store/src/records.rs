@@ -108,6 +108,10 @@ pub struct WorkerRecord {
     /// How fast it has shown to encode, thousands of pixels a second.
     #[serde(default)]
     pub speeds: Speeds,
+    /// How fast it was in a benchmark of its own when it joined, thousands of pixels a
+    /// second: a first guess.
+    #[serde(default)]
+    pub benchmarks: Speeds,
     /// Most tasks it is given at once, if fewer than its slots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,

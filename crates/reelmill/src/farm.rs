@@ -4,7 +4,7 @@
 use crate::clock;
 use crate::coordinator::{Coordinator, Service, Settings};
 use crate::paths;
-use crate::worker::{LocalDepot, Slot, Spots, Worker};
+use crate::worker::{Benchmark, LocalDepot, Slot, Spots, Worker};
 use reelmill_core::container::Container;
 use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::error::Failure;
@@ -156,6 +156,7 @@ pub(crate) fn house_worker(
     id: WorkerId,
     name: String,
     spots: Arc<Spots>,
+    benchmark: Arc<Benchmark>,
 ) -> Arc<Worker> {
     Arc::new(Worker {
         source: coordinator.clone(),
@@ -165,6 +166,7 @@ pub(crate) fn house_worker(
         session: SessionId(clock::fresh()),
         name,
         encoders,
+        benchmark,
         spots,
         gauge: Arc::default(),
     })

@@ -9,7 +9,7 @@ use reelmill_core::error::Failure;
 use reelmill_core::id::{LeaseId, SessionId, TaskId, WorkerId};
 use reelmill_core::job::{Request, Source};
 use reelmill_core::lease::LeaseProof;
-use reelmill_core::load::Load;
+use reelmill_core::load::{Load, Speeds};
 use reelmill_core::media::MediaInfo;
 use reelmill_core::plan::{Pieces, Plan, PlanLimits};
 use reelmill_core::pts::PtsList;
@@ -54,6 +54,9 @@ pub(crate) struct Hello {
     pub(crate) slots: u32,
     /// reelmill's version there.
     pub(crate) version: String,
+    /// How fast it was in a benchmark of its own, thousands of pixels a second.
+    #[serde(default)]
+    pub(crate) benchmarks: Speeds,
 }
 
 /// What a worker is told when it joins.

@@ -1,11 +1,14 @@
 //! Rules on small farms, and whole films on simulated ones.
 
+mod newcomers;
+
 use super::*;
 use crate::id::JobId;
 use crate::schedule::ProvenEncoder;
 use crate::task::TaskKind;
 use crate::time::Timestamp;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 const X264: Option<VideoEncoder> = Some(VideoEncoder::X264);
@@ -42,6 +45,8 @@ fn chunk(number: u32, cost: u64) -> Candidate {
     }
 }
 
+static NONE: Speeds = Speeds::new();
+
 /// Workers of these speeds, with what each has shown.
 struct Farm(Vec<(WorkerFacts, BTreeMap<VideoEncoder, f64>)>);
 
@@ -55,7 +60,7 @@ impl Farm {
     fn seats(&self, free_in: &[f64]) -> Vec<Seat<'_>> {
         let mut seats = Vec::new();
         for ((facts, speeds), free_in) in self.0.iter().zip(free_in) {
-            seats.push(Seat { facts, speeds, score: 1.0, free_in: *free_in });
+            seats.push(Seat { facts, speeds, benchmarks: &NONE, score: 1.0, free_in: *free_in });
         }
         seats
     }
@@ -109,15 +114,6 @@ fn a_machine_that_others_use_counts_for_less() {
     let mut seats = farm.seats(&[0.0, 0.0]);
     seats[0].score = 0.2;
     assert_eq!(deal(&[chunk(1, 10_000)], &seats)[0].seat, 1);
-}
-
-#[test]
-fn a_newcomer_is_guessed_by_the_others() {
-    let mut farm = Farm::of(&[300.0, 100.0, 200.0]);
-    farm.0[0].1.clear();
-    let seats = farm.seats(&[0.0; 3]);
-    let typical = Typical::of(&seats);
-    assert!((typical.seconds(&seats[0], X264, 2000) - 11.0).abs() < 1e-9);
 }
 
 #[test]

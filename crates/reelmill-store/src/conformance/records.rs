@@ -29,6 +29,7 @@ fn a_worker(number: u128, name: &str) -> WorkerRecord {
         seen: at(1),
         state: WorkerState::Active,
         speeds: [(VideoEncoder::X264, 0.1 + 0.2)].into(),
+        benchmarks: [(VideoEncoder::X265, 0.7)].into(),
         limit: Some(1),
         key: Some("4f1c".into()),
         details: json!({"cores": 2, "load": 0.3}),

@@ -385,4 +385,7 @@ pub(crate) struct ServeArgs {
     /// Temporary files in memory, of the workers in this process.
     #[command(flatten)]
     pub(crate) ram: super::ram_args::RamArgs,
+    /// How fast the workers in this process are.
+    #[command(flatten)]
+    pub(crate) benchmark: super::benchmark_args::BenchmarkArgs,
 }

@@ -15,7 +15,7 @@ use super::room;
 use super::signals::Stop;
 use crate::coordinator::{Coordinator, JobView, Submission};
 use crate::exit::{Ending, Exit};
-use crate::worker::{Spots, Worker};
+use crate::worker::{Benchmark, Spots, Worker};
 use crate::{farm, files, paths};
 use reelmill_core::check::Check;
 use reelmill_core::container::{Container, OutputKind};
@@ -208,7 +208,9 @@ impl One<'_> {
         std::fs::create_dir_all(&scratch)
             .map_err(|e| Failure::io(format!("create {}", scratch.display()), &e))?;
         let (name, spots) = (farm::host_name(), Arc::new(Spots::on(scratch)));
-        let worker = farm::house_worker(&coordinator, self.tools, encoders, own, name, spots);
+        let benchmark = Arc::new(Benchmark::off());
+        let worker =
+            farm::house_worker(&coordinator, self.tools, encoders, own, name, spots, benchmark);
         self.work(&coordinator, worker, slots, job).await
     }
 

@@ -1,6 +1,7 @@
 //! The command line: what was typed, and what it sets off.
 
 mod args;
+mod benchmark_args;
 mod choice;
 mod convert;
 mod doctor;

@@ -7,7 +7,7 @@ use crate::api::{self, ApiState, Auth};
 use crate::coordinator::Coordinator;
 use crate::exit::{Ending, Exit};
 use crate::serve_config::ServeConfig;
-use crate::worker::{Scratch, Spots};
+use crate::worker::{Benchmark, Scratch, Spots};
 use crate::{clock, farm, paths, tls};
 use reelmill_core::error::Failure;
 use reelmill_core::lease::LeaseTerms;
@@ -196,6 +196,11 @@ impl Crew {
             memory = Some(ours);
         }
         let spots = Arc::new(spots);
+        let encode = farm::cores().checked_div(count).map_or(0, |each| each.max(1));
+        let measured = folder.join("benchmark.json");
+        let benchmark = args.benchmark.benchmark;
+        let benchmark = Benchmark::new(benchmark, &encoders, encode * count, measured);
+        let benchmark = Arc::new(benchmark);
         let mut crew = Vec::new();
         let mut own = Vec::new();
         for number in 0..count.max(1) {
@@ -206,9 +211,10 @@ impl Crew {
             } else {
                 farm::host_name()
             };
-            let encoders = encoders.clone();
-            let worker = farm::house_worker(coordinator, tools, encoders, id, name, spots.clone());
-            let encode = farm::cores().checked_div(count).map_or(0, |each| each.max(1));
+            let (encoders, spots) = (encoders.clone(), spots.clone());
+            let benchmark = benchmark.clone();
+            let worker =
+                farm::house_worker(coordinator, tools, encoders, id, name, spots, benchmark);
             let mut slots = farm::slots(encode);
             if number > 0 {
                 slots.remove(0);

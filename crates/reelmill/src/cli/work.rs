@@ -1,11 +1,12 @@
 //! `reelmill work`: a worker for a coordinator elsewhere.
 
 use super::args::Common;
+use super::benchmark_args::BenchmarkArgs;
 use super::ram_args::RamArgs;
 use super::signals::Stop;
 use crate::exit::{Ending, Exit};
 use crate::remote_source::RemoteSource;
-use crate::worker::{HttpDepot, Scratch, Slot, Spots, Worker};
+use crate::worker::{Benchmark, HttpDepot, Scratch, Slot, Spots, Worker};
 use crate::{client, clock, farm, paths};
 use clap::Args;
 use reelmill_core::error::Failure;
@@ -29,6 +30,9 @@ pub(crate) struct WorkArgs {
     /// Temporary files in memory.
     #[command(flatten)]
     pub(crate) ram: RamArgs,
+    /// How fast it is.
+    #[command(flatten)]
+    pub(crate) benchmark: BenchmarkArgs,
     /// Name of this worker for people; the host's when not given.
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -73,6 +77,9 @@ pub(crate) async fn run(args: WorkArgs, common: &Common) -> Result<Exit, Ending>
     if let Some((folder, most)) = &memory {
         spots = spots.with_memory(folder.path().to_owned(), *most);
     }
+    let count = args.slots.unwrap_or_else(farm::cores);
+    let measured = scratch.place().join("benchmark.json");
+    let benchmark = Benchmark::new(args.benchmark.benchmark, &encoders, count, measured);
     let worker = Arc::new(Worker {
         source: Arc::new(source),
         depot: Arc::new(depot),
@@ -81,10 +88,11 @@ pub(crate) async fn run(args: WorkArgs, common: &Common) -> Result<Exit, Ending>
         session: SessionId(clock::fresh()),
         name,
         encoders,
+        benchmark: Arc::new(benchmark),
         spots: Arc::new(spots),
         gauge: Arc::default(),
     });
-    let slots = vec![Slot::Encode; args.slots.unwrap_or_else(farm::cores) as usize];
+    let slots = vec![Slot::Encode; count as usize];
     worker
         .run(slots, stop.drain.clone(), stop.now.clone())
         .await

@@ -4,6 +4,7 @@ use crate::api::wire::DryRun;
 use crate::cli::out::{bytes, seconds};
 use crate::clock;
 use crate::coordinator::{ChunkView, JobView, SizeView, WorkerView};
+use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::error::Failure;
 use reelmill_core::fleet::Waits;
 use reelmill_core::job::{Job, Phase, Source};
@@ -11,7 +12,7 @@ use reelmill_core::rate::Aim;
 use reelmill_core::task::TaskState;
 use reelmill_core::time::Timestamp;
 use reelmill_store::HistoryEntry;
-use reelmill_store::WorkerState;
+use reelmill_store::{WorkerRecord, WorkerState};
 
 /// Characters of an id that lists show: what tells jobs of different
 /// milliseconds apart.
@@ -35,12 +36,12 @@ pub(super) fn jobs(jobs: &[Job]) -> Vec<String> {
 
 /// A list of workers, one a line, with a heading.
 pub(super) fn workers(workers: &[WorkerView]) -> Vec<String> {
-    let heading =
-        ["NAME", "STATE", "BUSY", "SPARE", "SEEN", "VERSION", "ENCODERS"].map(str::to_owned);
+    let heading = ["NAME", "STATE", "BUSY", "SPARE", "SEEN", "VERSION", "ENCODERS, MPIX/S"]
+        .map(str::to_owned);
     let now = clock::now();
     let row = |worker: &WorkerView| {
         let record = &worker.record;
-        let encoders = record.facts.encoders.iter().map(|proven| proven.encoder.to_string());
+        let encoders = record.facts.encoders.iter().map(|proven| speed(record, proven.encoder));
         let state = match record.state {
             WorkerState::Active => "active",
             WorkerState::Paused => "paused",
@@ -57,10 +58,24 @@ pub(super) fn workers(workers: &[WorkerView]) -> Vec<String> {
             worker.score.map(|score| format!("{:.0} %", score * 100.0)).unwrap_or_default(),
             format!("{} ago", age(record.seen, now)),
             clean(&record.version),
-            encoders.collect::<Vec<_>>().join(" "),
+            encoders.collect::<Vec<_>>().join(", "),
         ]
     };
     table(&std::iter::once(heading.to_vec()).chain(workers.iter().map(row)).collect::<Vec<_>>())
+}
+
+/// An encoder with millions of pixels a second that a slot of the worker encodes: as it
+/// has shown, or, with `~`, as it was in its benchmark.
+fn speed(record: &WorkerRecord, encoder: VideoEncoder) -> String {
+    let rounded = |speed: f64| match speed / 1000.0 {
+        mega if mega < 10.0 => format!("{mega:.1}"),
+        mega => format!("{mega:.0}"),
+    };
+    match (record.speeds.get(&encoder), record.benchmarks.get(&encoder)) {
+        (Some(shown), _) => format!("{encoder} {}", rounded(*shown)),
+        (None, Some(benchmark)) => format!("{encoder} ~{}", rounded(*benchmark)),
+        (None, None) => encoder.to_string(),
+    }
 }
 
 /// All there is to say about a job.

@@ -12,6 +12,7 @@ use reelmill_core::binding::Speaker;
 use reelmill_core::error::Failure;
 use reelmill_core::id::{SessionId, WorkerId};
 use reelmill_core::lease::LeaseProof;
+use reelmill_core::load::Speeds;
 use reelmill_core::task::{Task, TaskEvent};
 use reelmill_store::{Applied, ApplyError, WorkerRecord, WorkerState};
 use serde_json::json;
@@ -79,6 +80,13 @@ impl TaskSource for Coordinator {
     }
 }
 
+/// What a worker says of its speed, as far as it can be true.
+fn benchmarks(hello: &Hello) -> Speeds {
+    let sane = |speed: &f64| speed.is_finite() && *speed > 0.0;
+    let all = hello.benchmarks.iter().filter(|(_, speed)| sane(speed));
+    all.map(|(encoder, speed)| (*encoder, *speed)).collect()
+}
+
 pub(super) fn away(failure: Failure) -> SourceError {
     SourceError::Away(failure.message)
 }
@@ -103,6 +111,7 @@ impl Coordinator {
         let known = self.store.worker_get(hello.facts.id).await.map_err(|e| away(e.into()))?;
         let paused = known.as_ref().is_some_and(|known| known.state == WorkerState::Paused);
         let before = known.as_ref().and_then(|known| known.key.clone());
+        let same_run = known.as_ref().filter(|known| known.session == hello.session);
         let record = WorkerRecord {
             key: self.bind(before, speaker).await.map_err(away)?,
             facts: hello.facts.clone(),
@@ -110,9 +119,10 @@ impl Coordinator {
             session: hello.session,
             slots: hello.slots,
             version: hello.version.clone(),
-            started: now,
+            started: same_run.map_or(now, |known| known.started),
             seen: now,
             state: if paused { WorkerState::Paused } else { WorkerState::Active },
+            benchmarks: benchmarks(hello),
             speeds: known.as_ref().map(|known| known.speeds.clone()).unwrap_or_default(),
             limit: known.and_then(|known| known.limit),
             details: json!({}),

@@ -31,6 +31,7 @@ pub(super) struct Known {
     key: Option<String>,
     pub(super) state: WorkerState,
     pub(super) speeds: Speeds,
+    pub(super) benchmarks: Speeds,
     pub(super) load: Option<Load>,
     /// Claims that wait now, by what they may take.
     waiting: Vec<WorkerFacts>,
@@ -42,6 +43,12 @@ pub(super) struct Known {
 impl Known {
     fn encoders(&self) -> u32 {
         self.limit.map_or(self.slots, |limit| limit.min(self.slots))
+    }
+
+    /// A seat of it for `facts`, free in so many seconds.
+    pub(super) fn seat<'a>(&'a self, facts: &'a WorkerFacts, free_in: f64) -> Seat<'a> {
+        let score = self.load.map_or(1.0, Load::score);
+        Seat { facts, speeds: &self.speeds, benchmarks: &self.benchmarks, score, free_in }
     }
 }
 
@@ -66,6 +73,7 @@ impl Fleet {
             key: record.key.clone(),
             state: record.state,
             speeds: record.speeds.clone(),
+            benchmarks: record.benchmarks.clone(),
             load: None,
             waiting: Vec::new(),
             answered: VecDeque::new(),
@@ -240,9 +248,12 @@ impl Coordinator {
     pub(super) fn choose(&self, ask: &Ask, candidates: &[Candidate]) -> Choice {
         let fleet = self.fleet.lock();
         let running = self.live.all();
-        let (none, load) = (Speeds::new(), ask.load.map_or(1.0, Load::score));
-        let speeds = fleet.get(&ask.facts.id).map_or(&none, |known| &known.speeds);
-        let own = Seat { facts: &ask.facts, speeds, score: load, free_in: 0.0 };
+        let none = Speeds::new();
+        let (speeds, benchmarks) = fleet
+            .get(&ask.facts.id)
+            .map_or((&none, &none), |known| (&known.speeds, &known.benchmarks));
+        let score = ask.load.map_or(1.0, Load::score);
+        let own = Seat { facts: &ask.facts, speeds, benchmarks, score, free_in: 0.0 };
         let mut seats = vec![own.clone()];
         seats.extend(others(&fleet, &running).into_iter().filter(|seat| {
             // Its other waiting slots ask for themselves.
@@ -343,21 +354,15 @@ pub(super) fn others<'a>(
     fleet: &'a BTreeMap<WorkerId, Known>,
     running: &[(TaskId, Running)],
 ) -> Vec<Seat<'a>> {
-    let seat = |known: &'a Known, facts: &'a WorkerFacts, free_in: f64| Seat {
-        facts,
-        speeds: &known.speeds,
-        score: known.load.map_or(1.0, Load::score),
-        free_in,
-    };
     let mut seats = Vec::new();
     for known in fleet.values().filter(|known| known.state == WorkerState::Active) {
-        seats.extend(known.waiting.iter().map(|facts| seat(known, facts, 0.0)));
+        seats.extend(known.waiting.iter().map(|facts| known.seat(facts, 0.0)));
     }
     let typical = Typical::of(&seats);
     for (task, run) in running.iter().filter(|(_, run)| !run.kind.is_house_work()) {
         if let Some(known) = fleet.get(&run.worker).filter(|k| k.state == WorkerState::Active) {
             let left = underway(*task, run, fleet, &typical).left().max(0.001);
-            seats.push(seat(known, &known.facts, left));
+            seats.push(known.seat(&known.facts, left));
         }
     }
     seats
@@ -371,11 +376,9 @@ fn underway(
     typical: &Typical,
 ) -> Underway {
     let elapsed = clock::now().since(run.begun).max(0) as f64 / 1e6;
-    let predicted = fleet.get(&run.worker).map_or(0.0, |known| {
-        let score = known.load.map_or(1.0, Load::score);
-        let seat = Seat { facts: &known.facts, speeds: &known.speeds, score, free_in: 0.0 };
-        typical.seconds(&seat, run.needs, run.cost)
-    });
+    let predicted = fleet
+        .get(&run.worker)
+        .map_or(0.0, |known| typical.seconds(&known.seat(&known.facts, 0.0), run.needs, run.cost));
     let done = (run.frames > 0 && run.progress > 0)
         .then(|| (run.progress as f64 / run.frames as f64).min(1.0));
     Underway {

@@ -9,7 +9,6 @@ use reelmill_core::facts::Facts;
 use reelmill_core::fleet::{Outlook, Turn, Waits, deal, explain, together};
 use reelmill_core::id::{JobId, TaskId};
 use reelmill_core::job::{JobState, Request, Source};
-use reelmill_core::load::Load;
 use reelmill_core::plan::{copied, rough, usual_speed};
 use reelmill_core::schedule::{Candidate, SizeClass};
 use reelmill_core::task::TaskKind;
@@ -168,14 +167,7 @@ impl Coordinator {
         };
         let seats: Vec<_> = able
             .flat_map(|known| {
-                let score = known.load.map_or(1.0, Load::score);
-                let seat = reelmill_core::fleet::Seat {
-                    facts: &known.facts,
-                    speeds: &known.speeds,
-                    score,
-                    free_in: 0.0,
-                };
-                std::iter::repeat_n(seat, slots(known) as usize)
+                std::iter::repeat_n(known.seat(&known.facts, 0.0), slots(known) as usize)
             })
             .collect();
         (together(&seats, encoder, cost, usual_speed(encoder)), seats.len() as u32)

@@ -6,6 +6,7 @@ use crate::clock;
 use crate::task_source::{Assignment, Done, Hello, Order, Renewal, Report};
 use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::id::{LeaseId, SessionId, WorkerId};
+use reelmill_core::load::Speeds;
 use reelmill_core::schedule::{ProvenEncoder, WorkerFacts};
 
 /// Frames of a chunk in the simulation.
@@ -115,6 +116,7 @@ impl SimWorker {
             session: self.session,
             slots: self.slots.len() as u32 - u32::from(self.house),
             version: "0".into(),
+            benchmarks: Speeds::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 //! does them with FFmpeg, reports. It knows nothing of who hands them out.
 
 mod at_once;
+mod benchmark;
 mod depot;
 mod depot_http;
 mod depot_local;
@@ -13,6 +14,7 @@ mod scratch;
 mod sizing;
 mod spots;
 
+pub(crate) use benchmark::{Benchmark, When};
 pub(crate) use depot_http::HttpDepot;
 pub(crate) use depot_local::LocalDepot;
 pub(crate) use execute::no_index;

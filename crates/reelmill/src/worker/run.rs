@@ -1,5 +1,6 @@
 //! The worker's loop: claim, do, report, until told to stop.
 
+use super::benchmark::Benchmark;
 use super::depot::Depot;
 use super::execute::execute;
 use super::gauge::Gauge;
@@ -17,6 +18,7 @@ use reelmill_media::tools::Tools;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 /// Longest a claim waits at the source before it is asked anew.
@@ -53,6 +55,8 @@ pub(crate) struct Worker {
     pub(crate) name: String,
     /// Encoders that were tried and work.
     pub(crate) encoders: Vec<ProvenEncoder>,
+    /// How fast they are.
+    pub(crate) benchmark: Arc<Benchmark>,
     /// Where temporary files go.
     pub(crate) spots: Arc<Spots>,
     /// What the machine is at.
@@ -100,13 +104,23 @@ impl Worker {
         drain: CancellationToken,
         stop: CancellationToken,
     ) -> Result<(), Failure> {
-        let Some(terms) = self.join(&slots, &drain, &stop).await? else {
+        let hello = self.hello(&slots);
+        let Some(terms) = self.join(&hello, &drain, &stop).await? else {
             return Ok(());
         };
+        let hello = Arc::new(hello);
+        let measured = Arc::new(OnceCell::new());
         let mut running = tokio::task::JoinSet::new();
         for slot in slots {
             let (worker, drain, stop) = (self.clone(), drain.clone(), stop.clone());
-            running.spawn(async move { worker.slot(slot, terms, drain, stop).await });
+            let (hello, measured) = (hello.clone(), measured.clone());
+            running.spawn(async move {
+                if slot == Slot::Encode {
+                    let tell = || worker.tell_benchmarks(&hello, &drain, &stop);
+                    measured.get_or_try_init(tell).await?;
+                }
+                worker.slot(slot, terms, drain, stop).await
+            });
         }
         let mut outcome = Ok(());
         while let Some(ended) = running.join_next().await {
@@ -135,12 +149,7 @@ impl Worker {
         }
     }
 
-    async fn join(
-        &self,
-        slots: &[Slot],
-        drain: &CancellationToken,
-        stop: &CancellationToken,
-    ) -> Result<Option<Terms>, Failure> {
+    fn hello(&self, slots: &[Slot]) -> Hello {
         let encode = slots.iter().filter(|slot| **slot == Slot::Encode).count() as u32;
         let facts = WorkerFacts {
             house: slots.contains(&Slot::House),
@@ -148,11 +157,35 @@ impl Worker {
             ..self.facts(Slot::Encode)
         };
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let hello =
-            Hello { facts, name: self.name.clone(), session: self.session, slots: encode, version };
+        let benchmarks = self.benchmark.known().unwrap_or_default();
+        let (name, session) = (self.name.clone(), self.session);
+        Hello { facts, name, session, slots: encode, version, benchmarks }
+    }
+
+    /// Measures how fast the encoders are, where that is not known yet, and tells it.
+    async fn tell_benchmarks(
+        &self,
+        hello: &Hello,
+        drain: &CancellationToken,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let benchmarks = self.benchmark.measure(&self.tools, &self.encoders, drain).await;
+        if benchmarks != hello.benchmarks && !drain.is_cancelled() {
+            let hello = Hello { benchmarks, ..hello.clone() };
+            self.join(&hello, drain, stop).await?;
+        }
+        Ok(())
+    }
+
+    async fn join(
+        &self,
+        hello: &Hello,
+        drain: &CancellationToken,
+        stop: &CancellationToken,
+    ) -> Result<Option<Terms>, Failure> {
         let mut pause = Pause::default();
         loop {
-            match self.source.join(&hello).await {
+            match self.source.join(hello).await {
                 Ok(terms) => return Ok(Some(terms)),
                 Err(SourceError::Refused(failure)) => return Err(failure),
                 Err(error) => tracing::warn!(%error, "cannot join yet; trying again"),
@@ -434,6 +467,7 @@ mod tests {
             session: SessionId(clock::fresh()),
             name: "unlucky".to_owned(),
             encoders: Vec::new(),
+            benchmark: Arc::new(Benchmark::off()),
             spots: Arc::new(Spots::on(scratch.to_owned())),
             gauge: Arc::default(),
         }

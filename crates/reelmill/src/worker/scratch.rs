@@ -15,6 +15,7 @@ const MAX_WORKERS: u32 = 256;
 /// A scratch folder that no other living process uses.
 #[derive(Debug)]
 pub(crate) struct Scratch {
+    place: PathBuf,
     path: PathBuf,
     worker: WorkerId,
     /// Held while we live: the lock ends with the process, however it ends.
@@ -40,7 +41,8 @@ impl Scratch {
                 Ok(()) => {
                     let worker = known_worker(&path).map_err(|e| fail("use", &e))?;
                     clean(&path.join("tasks")).map_err(|e| fail("clean", &e))?;
-                    return Ok(Self { path: path.join("tasks"), worker, _lock: lock });
+                    let tasks = path.join("tasks");
+                    return Ok(Self { place: path, path: tasks, worker, _lock: lock });
                 }
                 Err(rustix::io::Errno::WOULDBLOCK) => {}
                 Err(errno) => return Err(fail("lock", &errno.into())),
@@ -52,6 +54,11 @@ impl Scratch {
     /// Where tasks put their files.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where what outlives its tasks is kept.
+    pub(crate) fn place(&self) -> &Path {
+        &self.place
     }
 
     /// The id of the worker that lives here.

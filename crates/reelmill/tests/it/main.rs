@@ -10,6 +10,7 @@
 
 mod attack;
 mod bad_input;
+mod benchmark;
 mod chaos;
 mod convert;
 mod corpus;

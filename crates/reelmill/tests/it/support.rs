@@ -44,6 +44,7 @@ impl Place {
             .env_remove("REELMILL_SERVER")
             .env_remove("REELMILL_API_KEY")
             .env_remove("DISTCONV_API_KEY")
+            .env("REELMILL_BENCHMARK", "off")
             .env("REELMILL_STATE", self.path("state"))
             .env("REELMILL_SCRATCH", self.path("scratch"))
             .env("REELMILL_CONFIG_DIR", self.path("config"))

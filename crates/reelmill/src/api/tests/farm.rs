@@ -12,6 +12,7 @@ use reelmill_core::encoder::VideoEncoder;
 use reelmill_core::id::{BlobId, SessionId, WorkerId};
 use reelmill_core::job::{Job, Source};
 use reelmill_core::lease::LeaseTerms;
+use reelmill_core::load::Speeds;
 use reelmill_core::media::{MediaInfo, Stream, StreamKind, VideoInfo};
 use reelmill_core::packets::Uncuttable;
 use reelmill_core::plan::{Cut, Plan, PlanLimits, SourceFacts, plan};
@@ -176,7 +177,14 @@ impl Player {
 
     pub(crate) fn hello(&self) -> Hello {
         let (name, version) = ("player".to_owned(), "0".to_owned());
-        Hello { facts: self.facts(), name, session: self.session, slots: 2, version }
+        Hello {
+            facts: self.facts(),
+            name,
+            session: self.session,
+            slots: 2,
+            version,
+            benchmarks: Speeds::new(),
+        }
     }
 
     pub(crate) fn ask(&self) -> Ask {
