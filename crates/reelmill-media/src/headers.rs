@@ -4,7 +4,10 @@
 //! [`read`] gives either the facts that the tool would give, or the reason for
 //! which only the tool can tell. It reads a bounded number of bytes.
 
+mod annex_b;
 mod av1;
+mod avi;
+mod avi_track;
 mod boxes;
 mod brief;
 mod dynamic;
@@ -12,10 +15,12 @@ mod ebml;
 mod h264;
 mod hevc;
 mod matroska;
+mod mjpeg;
 mod mkv_track;
 mod mp4;
 mod mp4_sound;
 mod mp4_track;
+mod mpeg4;
 mod picture;
 mod sound;
 mod still;
@@ -132,6 +137,8 @@ fn parts(file: &mut Window, head: &[u8]) -> Look<Parts> {
         .is_some_and(|kind| [b"ftyp", b"moov", b"wide"].iter().any(|k| kind == *k))
     {
         mp4::parts(file)
+    } else if avi::is(head) {
+        avi::parts(file)
     } else {
         unsure("a container that only FFmpeg can tell about")
     }

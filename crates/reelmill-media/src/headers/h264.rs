@@ -1,5 +1,7 @@
-//! H.264: the sequence parameter set in an `avcC` record (ITU-T H.264 7.3.2.1).
+//! H.264: the sequence parameter set (ITU-T H.264 7.3.2.1), in an `avcC` record or among
+//! the units of an elementary stream.
 
+use super::annex_b::units;
 use super::picture::{Picture, Transfer, chroma, crop_unit};
 use super::window::Fields;
 use crate::bits::{Bits, unescape};
@@ -24,6 +26,13 @@ pub(super) fn picture(record: &[u8]) -> Option<Picture> {
         return None;
     }
     parameters(&unescape(&nal[1..]))
+}
+
+/// The picture that the first units of an elementary stream describe, if they all agree.
+pub(super) fn annex_b(data: &[u8]) -> Option<Picture> {
+    let mut sets = units(data).filter(|unit| unit.first().is_some_and(|byte| byte & 31 == 7));
+    let first = parameters(&unescape(&sets.next()?[1..]))?;
+    sets.all(|set| parameters(&unescape(&set[1..])) == Some(first)).then_some(first)
 }
 
 fn parameters(data: &[u8]) -> Option<Picture> {
@@ -70,6 +79,8 @@ fn parameters(data: &[u8]) -> Option<Picture> {
     if separate || (chroma == Chroma::C444 && transfer == Transfer::Stream(u32::MAX)) {
         return None;
     }
+    // FFmpeg decodes pictures without colour to 4:2:0.
+    let chroma = if chroma == Chroma::Gray { Chroma::C420 } else { chroma };
     (width > 0 && height > 0).then_some(Picture { width, height, chroma, bit_depth, transfer })
 }
 

@@ -1,5 +1,7 @@
 //! Both ways of looking give the same facts, and no damage breaks the quick one.
 
+mod made;
+
 use super::*;
 use crate::fixture;
 use crate::probe::probe;
@@ -103,6 +105,8 @@ async fn samples(dir: &Path) -> Vec<Vec<u8>> {
         ("f.mkv", "-metadata REELMILL=us -metadata:s:v:0 ENCODED_BY=reelmill:x"),
         ("g.mkv", "-metadata:s:v:0 REELMILL=them"),
         ("h.mp4", "-metadata keywords=a,reelmill:hevc"),
+        ("i.avi", "-c:v mpeg4 -c:a libmp3lame"),
+        ("j.avi", "-c:v mjpeg -pix_fmt yuvj420p -c:a pcm_s16le"),
     ] {
         let path = fixture::film(dir, name, 1, options).await;
         samples.push(std::fs::read(path).unwrap());
@@ -115,7 +119,7 @@ async fn made_files_are_answered_for_without_the_tool() {
     let dir = tempfile::tempdir().unwrap();
     samples(dir.path()).await;
     let tools = fixture::tools().await;
-    for name in ["a.mkv", "b.mp4", "c.mov", "d.webm", "e.mkv", "f.mkv", "g.mkv", "h.mp4"] {
+    for name in ["a.mkv", "b.mp4", "c.mov", "d.webm", "e.mkv", "f.mkv", "g.mkv", "h.mp4", "i.avi"] {
         let path = dir.path().join(name);
         let Headers::Facts(quick) = read(&path).unwrap() else {
             panic!("{name}: {:?}", read(&path).unwrap());
