@@ -106,7 +106,7 @@ async fn samples(dir: &Path) -> Vec<Vec<u8>> {
         ("g.mkv", "-metadata:s:v:0 REELMILL=them"),
         ("h.mp4", "-metadata keywords=a,reelmill:hevc"),
         ("i.avi", "-c:v mpeg4 -c:a libmp3lame"),
-        ("j.avi", "-c:v mjpeg -pix_fmt yuvj420p -c:a pcm_s16le"),
+        ("j.avi", "-bf 0 -c:v mjpeg -pix_fmt yuvj420p -c:a pcm_s16le"),
     ] {
         let path = fixture::film(dir, name, 1, options).await;
         samples.push(std::fs::read(path).unwrap());

@@ -103,7 +103,7 @@ const DAMAGED: [(&str, &str, &str); 4] = [
 async fn damage_is_answered_for_as_the_tool_does_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
     let tools = fixture::tools().await;
-    let rounds = if std::env::var_os("REELMILL_TEST_LONG").is_some() { 400 } else { 12 };
+    let rounds = if std::env::var_os("REELMILL_TEST_LONG").is_some() { 400 } else { 6 };
     let mut chance = 1u64;
     let mut below = |most: usize| {
         chance =
