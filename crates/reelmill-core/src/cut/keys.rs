@@ -25,6 +25,11 @@ const PREROLL: f64 = 0.05;
 /// What it costs to move a cut as far as is allowed.
 const FAR: f64 = 0.3;
 
+/// By how much more a keyframe is believed to cost that the film in one piece has not,
+/// and by how much less one that it has and the cut film has not: which moments are dear
+/// is not known for sure, so keyframes had better stay where they are.
+const DOUBT: f64 = 0.5;
+
 /// The keyframes of an output to be.
 pub(super) struct Keys {
     /// First frames of scenes, ascending.
@@ -44,7 +49,7 @@ pub(super) struct Keys {
 }
 
 /// How much cheaper and dearer than on average a keyframe is believed to be anywhere.
-const SIZES: (f64, f64) = (0.25, 4.0);
+const SIZES: (f64, f64) = (0.5, 4.0);
 
 /// The keyframes of the source: which frames they are, and by how much each is larger
 /// than the frames up to the next one, against the mean of all. What moves in front of a
@@ -111,15 +116,21 @@ impl Keys {
     /// those that the film has in one piece; less than nothing where it saves some.
     pub(super) fn cost(&self, starts: &[usize]) -> f64 {
         let ends = starts.iter().skip(1).copied().chain([self.all]);
-        let cut: f64 = starts.iter().zip(ends).map(|(&from, to)| self.forced(from, to)).sum();
-        (cut - self.forced(0, self.all)) * self.key
+        let cut: Vec<usize> =
+            starts.iter().zip(ends).flat_map(|(&from, to)| self.forced(from, to)).collect();
+        let whole = self.forced(0, self.all);
+        let only = |these: &[usize], others: &[usize]| -> f64 {
+            let these = these.iter().filter(|at| !holds(others, **at));
+            these.map(|at| self.dear(*at)).sum()
+        };
+        let (more, fewer) = (only(&cut, &whole), only(&whole, &cut));
+        (more * (1.0 + DOUBT) - fewer * (1.0 - DOUBT)) * self.key
     }
 
-    /// Keyframes in a piece of the frames `from..to` where no scene begins, each counting
-    /// as much as it is dear there.
-    fn forced(&self, from: usize, to: usize) -> f64 {
+    /// Keyframes in a piece of the frames `from..to` where no scene begins.
+    fn forced(&self, from: usize, to: usize) -> Vec<usize> {
         let first = (from > 0 && !holds(&self.scenes, from)).then_some(from);
-        first.into_iter().chain(self.counted(from, to)).map(|at| self.dear(at)).sum()
+        first.into_iter().chain(self.counted(from, to)).collect()
     }
 
     /// What a keyframe at the frame `at` costs against the mean, by the source's nearest.
@@ -156,13 +167,14 @@ impl Keys {
             .chain(between(&self.source, from, to))
             .copied()
             .chain([ideal]);
+        let moved = |at: usize| KEY_SECONDS * self.dear(at) * (1.0 + DOUBT);
         let cost = |at: usize| {
             let key = match self.why(at, &counted) {
                 StartsAt::Scene => 0.0,
                 StartsAt::Interval => COUNTED,
-                StartsAt::Keyframe => KEY_SECONDS * self.dear(at),
+                StartsAt::Keyframe => moved(at),
                 // The source's keyframes come first, however far.
-                StartsAt::Balance => KEY_SECONDS * self.dear(at) + FAR,
+                StartsAt::Balance => moved(at) + FAR,
             };
             let preroll = if holds(&self.source, at) { 0.0 } else { PREROLL };
             key + preroll + FAR * at.abs_diff(ideal) as f64 / far
@@ -216,8 +228,9 @@ mod tests {
         assert_eq!(keys.cost(&[0]), 0.0);
         assert_eq!(keys.cost(&[0, 400]), 0.0, "a scene");
         assert_eq!(keys.cost(&[0, 650]), 0.0, "counted from the scene at 400");
-        assert_eq!(keys.cost(&[0, 560]), 0.0, "560, 810 for 650, 900");
-        assert_eq!(keys.cost(&[0, 660]), KEY_SECONDS, "650, 660, 910 for 650, 900");
+        let (more, fewer) = (KEY_SECONDS * (1.0 + DOUBT), KEY_SECONDS * (1.0 - DOUBT));
+        assert_eq!(keys.cost(&[0, 560]), 2.0 * more - 2.0 * fewer, "560, 810 for 650, 900");
+        assert_eq!(keys.cost(&[0, 660]), 2.0 * more - fewer, "660, 910 for 900");
         assert_eq!(keys.starts_at(400, 650), StartsAt::Interval);
         assert_eq!(keys.starts_at(0, 400), StartsAt::Scene);
         assert_eq!(keys.starts_at(0, 500), StartsAt::Keyframe);
@@ -225,11 +238,13 @@ mod tests {
     }
 
     #[test]
-    fn an_encoder_that_gives_scenes_no_keyframes_gains_by_cuts_there() {
+    fn what_cuts_move_of_an_encoder_that_gives_scenes_no_keyframes_costs_too() {
         let keys = keys(&[130, 400, 760], 250, false);
         // In one piece: 250, 500, 750.
-        assert_eq!(keys.cost(&[0, 400]), -KEY_SECONDS * 0.0, "250, 650, 900");
-        assert_eq!(keys.cost(&[0, 250, 400, 760]), -KEY_SECONDS, "250, 650");
+        let (more, fewer) = (KEY_SECONDS * (1.0 + DOUBT), KEY_SECONDS * (1.0 - DOUBT));
+        assert_eq!(keys.cost(&[0, 400]), 2.0 * more - 2.0 * fewer, "650, 900 for 500, 750");
+        assert_eq!(keys.cost(&[0, 250, 400, 760]), more - 2.0 * fewer, "650 for 500, 750");
+        assert_eq!(keys.cost(&[0, 250, 400, 500, 750]), 0.0, "all where they were");
     }
 
     #[test]
@@ -252,8 +267,9 @@ mod tests {
         keys.sizes = vec![1.0, 1.0, 1.0, 0.5, 1.0, 2.5, 1.0, 0.5, 1.0, 0.5];
         // In one piece: 300, 600, 900, worth 0.5, 1 and 0.5.
         assert_eq!(keys.cost(&[0, 600]), 0.0);
-        assert_eq!(keys.cost(&[0, 500]), (0.5 + 2.5 + 1.0 - 2.0) * 0.5, "300, 500, 800");
-        assert_eq!(keys.cost(&[0, 400]), (0.5 + 1.0 + 0.5 - 2.0) * 0.5, "300, 400, 700");
+        let (more, fewer) = (0.5 * (1.0 + DOUBT), 0.5 * (1.0 - DOUBT));
+        assert_eq!(keys.cost(&[0, 500]), (2.5 + 1.0) * more - (1.0 + 0.5) * fewer, "500, 800");
+        assert_eq!(keys.cost(&[0, 400]), (1.0 + 0.5) * more - (1.0 + 0.5) * fewer, "400, 700");
         assert_eq!(keys.dear(549), 2.5);
         assert_eq!(keys.dear(551), 1.0);
         assert_eq!(keys.dear(999), 0.5);

@@ -43,7 +43,13 @@ fn x264(args: Args, encode: &VideoEncode) -> Args {
 fn x265(args: Args, encode: &VideoEncode) -> Args {
     let mut params = "open-gop=0:repeat-headers=1:info=0:log-level=error".to_owned();
     if encode.threads > 0 {
-        let frames = encode.threads.clamp(1, 4);
+        // As few as x265 takes by itself: each frame more at once costs bits.
+        let frames = match encode.threads {
+            0..4 => 1,
+            4..8 => 2,
+            8..16 => 3,
+            _ => 4,
+        };
         params += &format!(":pools={}:frame-threads={frames}", encode.threads);
     }
     params += &x265_hdr(encode);
