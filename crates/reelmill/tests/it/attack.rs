@@ -170,17 +170,20 @@ fn hostile_files_reach_nothing_on_any_rung() {
                 ran.refused(3, &["what to do"]);
             }
             if rung == "full" || long() {
-                convert(&canaries, file, rung);
+                convert(&canaries, file, rung, &super::convert::FAST);
+                convert(&canaries, file, rung, &["--preset", "webp"]);
             }
         }
     }
 }
 
-fn convert(canaries: &Canaries, file: &Path, rung: &str) {
-    let output = canaries.place.path("output.mkv");
+/// As a film and as a picture, whatever it is.
+fn convert(canaries: &Canaries, file: &Path, rung: &str, preset: &[&str]) {
+    let film = !preset.contains(&"webp");
+    let output = canaries.place.path(if film { "output.mkv" } else { "output.webp" });
     let mut command = canaries.place.reelmill();
     command.arg("convert").arg(file).arg("-o").arg(&output).args(["--sandbox", rung]);
-    let ran = Ran::of(command.args(super::convert::FAST));
+    let ran = Ran::of(command.args(preset));
     assert_eq!(canaries.reached(), NOTHING, "convert {} on {rung}", file.display());
     if names_others(file) {
         ran.refused(3, &["what to do"]);
