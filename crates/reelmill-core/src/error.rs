@@ -154,6 +154,13 @@ impl Failure {
             _ => Self::transient(message),
         }
     }
+
+    /// What happened, and what to do about it, for who reads of it later.
+    #[must_use]
+    pub fn in_a_line(&self) -> String {
+        let advice = self.advice.as_ref().map(|advice| format!(" ({advice})"));
+        format!("{}{}", self.message, advice.unwrap_or_default())
+    }
 }
 
 impl std::fmt::Display for Failure {

@@ -171,15 +171,9 @@ impl End {
 
     /// With a failure.
     pub(crate) fn failed(failure: &Failure) -> Self {
-        let (note, for_good) = (Some(in_a_line(failure)), failure.class.lasting());
+        let (note, for_good) = (Some(failure.in_a_line()), failure.class.lasting());
         Self { came: Came::Failed, after: None, note, for_good }
     }
-}
-
-/// What happened, and what to do about it: who reads of it later needs both.
-pub(crate) fn in_a_line(failure: &Failure) -> String {
-    let advice = failure.advice.as_ref().map(|advice| format!(" ({advice})"));
-    format!("{}{}", failure.message, advice.unwrap_or_default())
 }
 
 /// What is in the line of an outcome that failed for good.

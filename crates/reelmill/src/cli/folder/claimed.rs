@@ -6,7 +6,6 @@ use super::job::FileJob;
 use crate::cli::args::ConvertArgs;
 use crate::cli::signals::Stop;
 use crate::exit::Ending;
-use crate::library::ledger::in_a_line;
 use crate::share::desk::{Desk, Stop as Pause};
 use crate::share::fs::Facts;
 use crate::share::library::Library;
@@ -198,7 +197,7 @@ impl FileJob<'_> {
             Err(ending) => {
                 let for_good = ending.failure.class.lasting();
                 desk.ended(
-                    &format!("failed: {}", in_a_line(&ending.failure)),
+                    &format!("failed: {}", ending.failure.in_a_line()),
                     for_good.then_some(&how),
                 );
                 let stop = desk.go_on(library);

@@ -2,7 +2,6 @@
 
 use super::ends::Fate;
 use crate::cli::out;
-use crate::library::ledger::in_a_line;
 use reelmill_core::error::FailureClass;
 use serde::Serialize;
 use std::path::Path;
@@ -61,7 +60,7 @@ pub(super) fn line(file: &Path, fate: Fate) -> Line {
         Fate::Failed(failure) => {
             line.result = "failed";
             line.class = Some(failure.class);
-            line.reason = Some(in_a_line(&failure));
+            line.reason = Some(failure.in_a_line());
         }
         Fate::Interrupted => line.reason = Some("interrupted".into()),
     }
