@@ -73,9 +73,12 @@ pub(super) async fn of_source(
         key_pictures(tools, promised, samples, cancel),
         singles(tools, promised, nearest(inner.collect()), cancel),
     )?;
-    wanted.quick.extend(quick);
+    wanted.astray |= quick.is_none();
+    wanted.quick.extend(quick.unwrap_or_default());
     if wanted.quick.is_empty() && wanted.exact.is_empty() {
+        let astray = wanted.astray;
         wanted = singles(tools, promised, nearest(samples.to_vec()), cancel).await?;
+        wanted.astray |= astray;
     }
     Ok(wanted)
 }
@@ -89,11 +92,13 @@ async fn singles(
     let mut wanted = Wanted::default();
     for sample in samples {
         if let Some(key) = promised.key_before(sample)
-            && let Some(picture) = single(tools, promised, sample, Some(key), cancel).await?
+            && let Some(found) = single(tools, promised, sample, Some(key), cancel).await?
         {
-            wanted.quick.insert(sample.part, picture);
-        } else if let Some(picture) = exact(tools, promised, sample, cancel).await? {
-            wanted.exact.insert(sample.part, picture);
+            wanted.astray |= found.astray;
+            wanted.quick.insert(sample.part, found.picture);
+        } else if let Some(found) = exact(tools, promised, sample, cancel).await? {
+            wanted.astray |= found.astray;
+            wanted.exact.insert(sample.part, found.picture);
         }
     }
     Ok(wanted)
@@ -107,6 +112,15 @@ pub(super) struct Wanted {
     quick: BTreeMap<usize, Thumb>,
     /// Decoded as the encoder's input was.
     exact: BTreeMap<usize, Thumb>,
+    /// Whether a decoder that began at a keyframe complained: so may have the encoders'.
+    astray: bool,
+}
+
+/// A picture of the source that was decoded singly.
+struct Single {
+    picture: Thumb,
+    /// Whether the decoder complained on its way there.
+    astray: bool,
 }
 
 /// Compares a picture of each part with the source's picture of that time.
@@ -130,8 +144,17 @@ pub(super) async fn compare(
     }
     for (sample, have) in spread(&doubtful, SINGLE_MOST).collect::<Vec<_>>() {
         if let Some(want) = exact(tools, promised, sample, cancel).await? {
-            distances.push((sample.part, distance(&want, have)));
+            distances.push((sample.part, distance(&want.picture, have)));
         }
+    }
+    // Some streams can be decoded from their beginning only, by what was said there. Both
+    // the encoder and we may have begun at a keyframe, and then see the same wrong picture.
+    let sought = |sample: &Sample| promised.preroll(*sample).is_some();
+    if (wanted.astray || !doubtful.is_empty())
+        && let Some((sample, have)) = seams.shown().find(|(sample, _)| sought(sample))
+        && let Some(want) = single(tools, promised, sample, None, cancel).await?
+    {
+        distances.push((sample.part, distance(&want.picture, have)));
     }
     let worst = distances.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1));
     Ok(check::likeness(worst, distances.len()))
@@ -151,19 +174,19 @@ fn spread<T: Copy>(items: &[T], most: usize) -> impl Iterator<Item = T> {
 }
 
 /// Pictures of those samples that are keyframes of the source, made by decoding
-/// only these keyframes, by part; empty where that does not work.
+/// only these keyframes, by part; none where that does not work.
 async fn key_pictures(
     tools: &Tools,
     promised: &Promised<'_>,
     samples: &[Sample],
     cancel: &CancellationToken,
-) -> Result<BTreeMap<usize, Thumb>, Failure> {
+) -> Result<Option<BTreeMap<usize, Thumb>>, Failure> {
     let keyed = samples.iter().filter_map(|sample| Some((sample.source_packet?, sample.part)));
     let mut chosen: Vec<(usize, usize)> = keyed.collect();
     chosen.sort_unstable();
     let mapped = promised.assembly.encode.tonemap.is_some();
     if chosen.is_empty() || promised.turned() || mapped {
-        return Ok(BTreeMap::new());
+        return Ok(Some(BTreeMap::new()));
     }
     let assembly = promised.assembly;
     let file = assembly.scratch.join("keys.nut");
@@ -189,10 +212,10 @@ async fn key_pictures(
     match found {
         Ok(found) if found.pictures.len() == chosen.len() => {
             let pictures = found.pictures.into_iter().map(|(_, picture)| picture);
-            Ok(chosen.iter().map(|(_, part)| *part).zip(pictures).collect())
+            Ok(Some(chosen.iter().map(|(_, part)| *part).zip(pictures).collect()))
         }
         Err(failure) if failure.class == FailureClass::Cancelled => Err(failure),
-        _ => Ok(BTreeMap::new()),
+        _ => Ok(None),
     }
 }
 
@@ -202,7 +225,7 @@ async fn exact(
     promised: &Promised<'_>,
     sample: Sample,
     cancel: &CancellationToken,
-) -> Result<Option<Thumb>, Failure> {
+) -> Result<Option<Single>, Failure> {
     single(tools, promised, sample, promised.preroll(sample), cancel).await
 }
 
@@ -214,15 +237,16 @@ async fn single(
     sample: Sample,
     preroll: Option<i64>,
     cancel: &CancellationToken,
-) -> Result<Option<Thumb>, Failure> {
+) -> Result<Option<Single>, Failure> {
     let video = promised.video_args();
     let encode = VideoEncode { threads: 0, ..video.encode.clone() };
     let video = VideoArgs { encode: &encode, ..video };
     let args = args::one_picture(video, sample.tick, preroll);
     match tools.ffmpeg(args).stall_after(STALL).run(cancel).await {
         Ok(output) => {
-            let size = SMALL_SIDE * SMALL_SIDE;
-            Ok(output.stdout.get(..size).map(<[u8]>::to_vec))
+            let picture = output.stdout.get(..SMALL_SIDE * SMALL_SIDE).map(<[u8]>::to_vec);
+            let astray = !output.stderr.is_empty();
+            Ok(picture.map(|picture| Single { picture, astray }))
         }
         Err(failure) if failure.class == FailureClass::Cancelled => Err(failure),
         Err(_) => Ok(None),

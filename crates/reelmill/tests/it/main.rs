@@ -8,6 +8,7 @@
     reason = "a test that meets the unexpected has failed; tables are for the reader of its log"
 )]
 
+mod astray;
 mod attack;
 mod bad_input;
 mod benchmark;
