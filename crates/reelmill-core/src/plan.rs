@@ -235,6 +235,10 @@ pub fn plan_at_scenes(
     }
     let (stream, info) = media.video().ok_or_else(|| no_video(media))?;
     let wanted = preset.video.as_ref().ok_or_else(|| no_video(media))?;
+    if stream.codec == "unknown" {
+        return Err(Failure::input("the picture is coded in a way that this FFmpeg does not know")
+            .advise("a newer FFmpeg may decode it: 'reelmill doctor' shows which one is used"));
+    }
     let mut tracks = Tracks::decide(media, container, &preset.audio);
     let mut encode = video_encode(info, wanted, &mut tracks.notes)?;
     let picture = (encode.size, encode.pixel_format.as_str());
@@ -460,6 +464,15 @@ mod tests {
         assert!(whole.whole_reason().unwrap().to_string().contains("cut off"));
         let short = make(&film(8.0, picture()), Ok(&stream(200, 50)), &[], limits(2)).unwrap();
         assert_eq!(short.whole_reason(), Some(&WholeReason::Short));
+    }
+
+    #[test]
+    fn pictures_of_a_codec_that_ffmpeg_does_not_know_are_refused_as_that() {
+        let mut media = film(120.0, picture());
+        media.streams[0].codec = "unknown".into();
+        let refused = make(&media, Ok(&stream(3000, 50)), &[], limits(2)).unwrap_err();
+        assert_eq!(refused.class, crate::error::FailureClass::Input);
+        assert!(refused.message.contains("does not know"), "{refused}");
     }
 
     #[test]

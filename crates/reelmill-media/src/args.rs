@@ -23,7 +23,7 @@ pub use filter::picture_chain;
 pub use input::{
     audio_input, concat_input, own_input, quiet, source_input, unmoved, unmoved_ticks,
 };
-pub use picture::{SMALL_SIDE, comparable, one_picture, small_pictures};
+pub use picture::{SMALL_SIDE, comparable, full_range, one_picture, small_pictures};
 pub use scene::{read_change, read_time, scene_changes};
 pub use score::{Frames, read_score, score, trial};
 pub use sound::{SoundCover, SoundOutput, SoundTrack, samples, sound};

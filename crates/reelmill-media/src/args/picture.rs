@@ -2,6 +2,8 @@
 
 use super::video::reader;
 use super::{Args, VideoArgs, quiet};
+use reelmill_core::encoder::is_rgb;
+use reelmill_core::media::Colour;
 use reelmill_core::time::TimeBase;
 use std::path::Path;
 
@@ -27,6 +29,15 @@ pub fn small_pictures(input: Args, base: TimeBase, first: &str, times: &Path) ->
         .arg(&base)
         .words("-c:v rawvideo -f framecrc")
         .write(times)
+}
+
+/// The filter, with a comma after it, that says of pictures (of the format `pixels`) from a
+/// NUT file that they have full range, where `colour` says so: NUT does not hold it, and
+/// not every codec does.
+#[must_use]
+pub fn full_range(colour: &Colour, pixels: &str) -> &'static str {
+    let full = colour.range.as_deref() == Some("pc") && !is_rgb(pixels);
+    if full { "setparams=range=pc," } else { "" }
 }
 
 /// The filters, each with a comma after it, that make a picture of the source

@@ -9,7 +9,7 @@ use crate::encode::STALL;
 use crate::tools::Tools;
 use reelmill_core::check::{self, Check, MAX_DISTANCE};
 use reelmill_core::error::{Failure, FailureClass};
-use reelmill_core::media::StreamKind;
+use reelmill_core::media::{StreamKind, VideoInfo};
 use reelmill_core::plan::VideoEncode;
 use reelmill_core::time::TimeBase;
 use std::collections::BTreeMap;
@@ -203,7 +203,7 @@ async fn key_pictures(
     let found = match copied {
         Ok(_) => {
             let times = assembly.scratch.join("keys.txt");
-            let first = args::comparable(promised.video_args());
+            let first = promised.source_range() + &args::comparable(promised.video_args());
             thumbs(tools, own_input(&file), base, &first, &times, cancel).await
         }
         Err(failure) => Err(failure),
@@ -271,6 +271,13 @@ impl Promised<'_> {
         self.preroll(sample)?;
         let before = self.keys.partition_point(|key| *key <= sample.tick);
         self.keys.get(before.checked_sub(1)?).copied()
+    }
+
+    /// The filter for what range the source's pictures have.
+    fn source_range(&self) -> String {
+        let video = self.assembly.media.video();
+        let full = |info: &VideoInfo| args::full_range(&info.colour, &info.pixel_format);
+        video.map(|(_, info)| full(info)).unwrap_or_default().to_owned()
     }
 
     /// Whether the source's picture is turned or mirrored for showing.

@@ -4,7 +4,7 @@ use super::promised::Promised;
 use super::samples::Sample;
 use super::selection::{around_seams, copy_only, groups};
 use super::{Measured, pictures};
-use crate::args::{Args, own_input, quiet, source_input};
+use crate::args::{self, Args, own_input, quiet, source_input};
 use crate::encode::STALL;
 use crate::listing::Listed;
 use crate::tools::Tools;
@@ -119,11 +119,16 @@ pub(super) async fn decode(
     if let Some(part) = starts.position(|start| !video.packets[start].key) {
         return Ok(Seams::failed(&format!("part {part} does not start with a keyframe")));
     }
-    let scratch = measured.promised.assembly.scratch;
+    let assembly = measured.promised.assembly;
+    let range = args::full_range(
+        &args::output_colour(assembly.encode, assembly.source_pixels()),
+        &assembly.encode.pixel_format,
+    );
+    let place = (assembly.scratch, range);
     let times = samples.iter().map(|sample| video.packets[sample.output_packet].pts).collect();
     let mut seams = Seams { pictures: BTreeMap::new(), times, samples, planned: 0, wrong: None };
     for (file, ranges) in files.iter().zip(groups(&ranges)) {
-        decode_group(tools, video, (file, ranges), scratch, &mut seams, cancel).await?;
+        decode_group(tools, video, (file, ranges), place, &mut seams, cancel).await?;
         crate::encode::remove(file).await?;
     }
     Ok(seams)
@@ -160,7 +165,7 @@ async fn decode_group(
     tools: &Tools,
     video: &Listed,
     (file, ranges): (&PathBuf, &[Range<usize>]),
-    scratch: &Path,
+    (scratch, range): (&Path, &str),
     seams: &mut Seams,
     cancel: &CancellationToken,
 ) -> Result<(), Failure> {
@@ -173,7 +178,7 @@ async fn decode_group(
         return Ok(());
     };
     let times = scratch.join("seams.txt");
-    let found = match thumbs(tools, own_input(file), base, "", &times, cancel).await {
+    let found = match thumbs(tools, own_input(file), base, range, &times, cancel).await {
         Ok(mut found) => {
             let lead = base.ticks_in(f64::from(LEAD));
             found.pictures.iter_mut().for_each(|(pts, _)| *pts -= lead);

@@ -260,6 +260,29 @@ async fn colour_description_survives_every_encoder() {
     }
 }
 
+/// Neither FFV1 nor NUT says which range pictures have: those looked at in the check were
+/// taken for limited, and a dark film of full range for another film.
+#[tokio::test]
+async fn a_dark_film_of_full_range_is_itself() {
+    let dir = TempDir::new().unwrap();
+    let frame = [vec![24u8; 64 * 48], vec![128; 64 * 48 / 2]].concat();
+    std::fs::write(dir.path().join("dark.yuv"), frame.repeat(75)).unwrap();
+    let raw = "-f rawvideo -pix_fmt yuvj420p -s 64x48 -i dark.yuv -color_range pc";
+    ffmpeg(dir.path(), &format!("{raw} -c:v libx264 -g 25 h264.mp4")).await;
+    ffmpeg(dir.path(), &format!("{raw} -c:v ffv1 -g 1 ffv1.mkv")).await;
+    for (name, wanted) in [("h264.mp4", "lossless"), ("ffv1.mkv", "lossless"), ("ffv1.mkv", "h264")]
+    {
+        let source = dir.path().join(name);
+        let made =
+            Conversion::run(&source, &preset(wanted, &[]), Container::Mkv, 1.0).await.unwrap();
+        let verdict = made.verify().await.unwrap();
+        assert!(verdict.passed(), "{name} {wanted}: {}", verdict.complaint());
+        made.judge(wanted == "lossless").await.unwrap();
+        let out = probe(&made.tools, &made.out, &CancellationToken::new()).await.unwrap();
+        assert_eq!(out.video().unwrap().1.colour.range.as_deref(), Some("pc"), "{name} {wanted}");
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_cut_is_encoded_whole_and_exact() {
     let dir = TempDir::new().unwrap();
