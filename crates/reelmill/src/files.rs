@@ -1,7 +1,7 @@
 //! Digests and durability of local files.
 
 use sha2::{Digest, Sha512};
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// Bytes read at a time.
@@ -22,6 +22,20 @@ pub(crate) async fn sha512(path: &Path) -> std::io::Result<String> {
         }
     })
     .await
+}
+
+/// Bytes of each end of a file that tell it apart from others.
+const END: u64 = 65_536;
+
+/// The first and the last bytes of a file of `length` bytes.
+pub(crate) fn ends(file: &mut std::fs::File, length: u64) -> std::io::Result<[Vec<u8>; 2]> {
+    let size = END.min(length);
+    let mut ends = [vec![0; size as usize], vec![0; size as usize]];
+    for (end, from) in ends.iter_mut().zip([0, length - size]) {
+        file.seek(SeekFrom::Start(from))?;
+        file.read_exact(end)?;
+    }
+    Ok(ends)
 }
 
 /// Makes a file's bytes durable.

@@ -14,6 +14,7 @@ mod library;
 mod limits;
 mod metrics;
 mod mutant;
+mod outbox;
 mod outside;
 mod paths;
 mod remote_source;

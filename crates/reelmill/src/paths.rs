@@ -27,6 +27,11 @@ pub(crate) fn state() -> PathBuf {
     place("REELMILL_STATE", "XDG_STATE_HOME", ".local/state")
 }
 
+/// Requests that wait for a server.
+pub(crate) fn outbox() -> PathBuf {
+    state().join("outbox")
+}
+
 /// Temporary files and the finished chunks of interrupted conversions.
 pub(crate) fn scratch() -> PathBuf {
     place("REELMILL_SCRATCH", "XDG_CACHE_HOME", ".cache")

@@ -152,6 +152,12 @@ impl Servers {
         Ok(Self { http, urls, current: AtomicUsize::new(0), key })
     }
 
+    /// The base address of the server that answered last.
+    pub(crate) fn current(&self) -> String {
+        let at = self.current.load(Ordering::Relaxed);
+        self.urls.get(at).map(Url::to_string).unwrap_or_default()
+    }
+
     /// Sends what `make` makes of an address to the server that answered last;
     /// to the next one when that one cannot be connected to or asks to come
     /// later. `path` begins with a slash.

@@ -11,8 +11,9 @@ use super::subtitles::SubtitlesArgs;
 use crate::client;
 use crate::client::args::{
     CancelArgs, FetchArgs, KeysArgs, LimitArgs, ListArgs, ReleaseArgs, RetryArgs, StatusArgs,
-    SubmitArgs, WhoArgs, WorkersArgs,
+    SubmitArgs, SyncArgs, WhoArgs, WorkersArgs,
 };
+use crate::paths;
 use clap::{Args, Parser, Subcommand};
 use reelmill_core::container::Container;
 use reelmill_media::sandbox::{Level, Wanted};
@@ -47,6 +48,9 @@ pub(crate) struct Common {
         default_value = "http://127.0.0.1:7474"
     )]
     pub(crate) server: Vec<String>,
+    /// Whether they were named on the command line.
+    #[arg(skip)]
+    pub(crate) server_named: bool,
     /// Key to show to the server.
     #[arg(
         long,
@@ -139,6 +143,8 @@ impl Common {
             api_key: self.api_key.clone(),
             json: self.json,
             quiet: self.quiet,
+            outbox: paths::outbox(),
+            chosen: self.server_named,
         }
     }
 }
@@ -182,6 +188,9 @@ pub(crate) enum Command {
     Work(super::work::WorkArgs),
     /// Hand a file to a coordinator.
     Submit(SubmitArgs),
+    /// Hand over what was submitted while no server could be reached, and fetch
+    /// what is ready.
+    Sync(SyncArgs),
     /// List the coordinator's jobs.
     List(ListArgs),
     /// Show a job, its chunks and their workers.

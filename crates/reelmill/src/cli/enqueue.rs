@@ -266,6 +266,7 @@ impl Enqueue<'_> {
                     &self.client,
                     &path,
                     &request.name,
+                    &clock::fresh().to_string(),
                     &UnderWay::default(),
                     &|_, _| {},
                 )

@@ -39,11 +39,12 @@ use crate::client;
 use crate::client::admin::Turn;
 use crate::exit::{Ending, Exit};
 use args::{Cli, Command};
-use clap::Parser;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches};
 
 /// Runs the program; the result is its exit code.
 pub(crate) fn run() -> u8 {
-    let mut cli = match Cli::try_parse() {
+    let mut cli = match read() {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -78,6 +79,15 @@ pub(crate) fn run() -> u8 {
     };
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     code
+}
+
+/// What was typed.
+fn read() -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches()?;
+    let cli = Cli::from_arg_matches(&matches);
+    let mut cli = cli.map_err(|error| error.format(&mut Cli::command()))?;
+    cli.common.server_named = matches.value_source("server") == Some(ValueSource::CommandLine);
+    Ok(cli)
 }
 
 /// What a command runs on. One that only reads and writes files needs no threads to be started,
@@ -121,7 +131,8 @@ async fn dispatch(cli: Cli) -> Result<u8, Ending> {
             let shared = args.shared.clone().unwrap_or_default();
             folder::submit(&args, &shared, &common).map(done)
         }
-        Command::Submit(args) => Ok(client::commands::submit(args, common.client()).await),
+        Command::Submit(args) => Ok(client::submit::submit(args, common.client()).await),
+        Command::Sync(args) => Ok(client::sync::sync(args, common.client()).await),
         Command::List(args) if args.shared.is_some() => {
             folder::list_queue(&args.shared.unwrap_or_default(), &common).map(done)
         }

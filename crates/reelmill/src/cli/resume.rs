@@ -1,10 +1,11 @@
 //! The folder in which an interrupted conversion waits to be gone on with.
 
 use super::args::EncodeArgs;
+use crate::files;
 use reelmill_core::error::Failure;
 use reelmill_core::preset::Preset;
 use sha2::{Digest, Sha512};
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -26,9 +27,7 @@ pub(super) fn resume_key(
     let mut digest = Sha512::new();
     digest.update(meta.len().to_le_bytes());
     digest.update(changed.unwrap_or_default().as_nanos().to_le_bytes());
-    let mut end = vec![0; 65_536.min(meta.len() as usize)];
-    for from in [SeekFrom::Start(0), SeekFrom::End(-(end.len() as i64))] {
-        file.seek(from).and_then(|_| file.read_exact(&mut end)).map_err(fail)?;
+    for end in files::ends(&mut file, meta.len()).map_err(fail)? {
         digest.update(&end);
     }
     let output = std::path::absolute(output).unwrap_or_else(|_| output.to_owned());

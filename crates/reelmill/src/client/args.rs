@@ -76,12 +76,17 @@ pub(crate) struct SubmitArgs {
     /// same job instead of a second one.
     #[arg(long, value_name = "NAME")]
     pub(crate) idempotency_key: Option<String>,
-    /// Fetch the output to this file or folder when it is done.
-    #[arg(long, short, value_name = "OUT", requires = "wait")]
+    /// Fetch the output to this file or folder when it is done: with --wait now,
+    /// without it when 'reelmill sync' finds it ready.
+    #[arg(long, short, value_name = "OUT", conflicts_with = "shared")]
     pub(crate) output: Option<PathBuf>,
     /// Replace the output if it exists.
     #[arg(long, requires = "output")]
     pub(crate) overwrite: bool,
+    /// Fail when no server can be reached, in place of keeping the request for
+    /// 'reelmill sync'.
+    #[arg(long)]
+    pub(crate) no_outbox: bool,
 }
 
 impl SubmitArgs {
@@ -159,6 +164,32 @@ pub(crate) struct FetchArgs {
     /// Replace the output if it exists.
     #[arg(long)]
     pub(crate) overwrite: bool,
+}
+
+/// `reelmill sync`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SyncArgs {
+    /// Go on until stopped: look again and again whether a server can be reached
+    /// and an output is ready.
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// Seconds between two looks.
+    #[arg(long, value_name = "S", requires = "watch", default_value_t = 30.0, value_parser = pause)]
+    pub(crate) every: f64,
+    /// Only show what waits, and why.
+    #[arg(long, conflicts_with = "watch")]
+    pub(crate) list: bool,
+    /// Dismiss a request: its id in the list, or the beginning of it. May be given
+    /// several times.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["watch", "list"])]
+    pub(crate) forget: Vec<String>,
+}
+
+fn pause(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a pause is a number of seconds from 0.1 to 86400".to_owned()),
+    }
 }
 
 /// `reelmill cancel`.

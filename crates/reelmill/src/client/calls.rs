@@ -43,6 +43,8 @@ pub(crate) struct Client {
 pub(crate) enum ClientError {
     /// No server answers.
     Unreachable(Failure),
+    /// A server answers that it cannot now.
+    Later(Failure),
     /// The server refuses the key.
     Refused(Failure),
     /// The server answered that it will not or cannot, or something failed here.
@@ -54,7 +56,7 @@ impl From<CallError> for ClientError {
         match error {
             CallError::Away(_) => Self::Unreachable(error.failure()),
             CallError::Refused(failure) => Self::Refused(failure),
-            CallError::Problem { answer: Answer::Later, failure, .. } => Self::Unreachable(failure),
+            CallError::Problem { answer: Answer::Later, failure, .. } => Self::Later(failure),
             CallError::Problem { failure, .. } => Self::Problem(failure),
         }
     }
@@ -69,9 +71,9 @@ impl From<Failure> for ClientError {
 impl From<ClientError> for Ending {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::Unreachable(failure) | ClientError::Refused(failure) => {
-                Self { exit: Exit::Unreachable, failure }
-            }
+            ClientError::Unreachable(failure)
+            | ClientError::Later(failure)
+            | ClientError::Refused(failure) => Self { exit: Exit::Unreachable, failure },
             ClientError::Problem(failure) if failure.class == FailureClass::Input => {
                 Self::input(failure)
             }
@@ -92,6 +94,11 @@ impl Client {
     /// A client as the command line asks for it.
     pub(super) fn of(common: &Common) -> Result<Self, Ending> {
         Self::new(&common.servers, common.api_key.as_deref()).map_err(Ending::usage)
+    }
+
+    /// The base address of the server that answered last.
+    pub(super) fn server(&self) -> String {
+        self.servers.current()
     }
 
     /// Begins an upload of `length` bytes of a file called `name`; the same `key`

@@ -1,27 +1,22 @@
 //! The client commands.
 
 use super::Common;
-use super::args::{
-    CancelArgs, FetchArgs, ListArgs, RetryArgs, StatusArgs, SubmitArgs, WorkersArgs,
-};
+use super::args::{CancelArgs, FetchArgs, ListArgs, RetryArgs, StatusArgs, WorkersArgs};
 use super::calls::{Client, ClientError};
-use super::display::{Display, Transfer, submitted};
-use super::upload::UnderWay;
-use super::{download, render, upload};
-use crate::api::wire::{DryRun, JobRequest, SourceFacts, SourceRequest, output_name};
+use super::display::{Display, Transfer};
+use super::{download, render};
+use crate::api::wire::output_name;
 use crate::cli::out;
-use crate::clock;
-use crate::coordinator::{Film, JobView};
+use crate::coordinator::JobView;
 use crate::exit::{Ending, Exit};
+use crate::outbox::Outbox;
 use crate::servers::Patience;
-use reelmill_core::error::{Failure, FailureClass};
-use reelmill_core::id::BlobId;
+use reelmill_core::error::Failure;
 use reelmill_core::job::{Job, JobState};
 use reelmill_store::HistoryEntry;
 use std::path::Path;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use uuid::Uuid;
 
 /// Pause between two looks at a job that is followed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -29,24 +24,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long a followed job's server may be away.
 const FOLLOW_PATIENCE: Duration = Duration::from_secs(600);
 
-/// Longest that tidying up after an interruption may take.
-const TIDY_TIME: Duration = Duration::from_secs(3);
-
 /// Jobs asked for at a time.
 const PAGE: usize = 200;
-
-/// `reelmill submit`: its exit code.
-pub(crate) async fn submit(args: SubmitArgs, common: Common) -> u8 {
-    let under_way = UnderWay::default();
-    let outcome = tokio::select! {
-        outcome = submit_and_wait(&args, &common, &under_way) => outcome,
-        () = interrupted() => {
-            discard(&common, &under_way).await;
-            Ok(Exit::Interrupted)
-        }
-    };
-    conclude(outcome, &common)
-}
 
 /// `reelmill list`: its exit code.
 pub(crate) async fn list(args: ListArgs, common: Common) -> u8 {
@@ -59,7 +38,21 @@ pub(crate) async fn list(args: ListArgs, common: Common) -> u8 {
         }
         Ok(Exit::Done)
     };
-    conclude(or_interrupted(work).await, &common)
+    let code = conclude(or_interrupted(work).await, &common);
+    mention_outbox(&common);
+    code
+}
+
+/// Says that something waits here that no server knows of.
+fn mention_outbox(common: &Common) {
+    let found = Outbox::there(&common.outbox).and_then(|outbox| outbox.found().ok());
+    let waiting = found.unwrap_or_default().len();
+    if waiting > 0 && !common.json && !common.quiet {
+        let requests = if waiting == 1 { "request is" } else { "requests are" };
+        out::note(&format!(
+            "{waiting} {requests} in the outbox: 'reelmill sync --list' shows them"
+        ));
+    }
 }
 
 /// `reelmill status`: its exit code.
@@ -143,7 +136,7 @@ pub(super) async fn or_interrupted(
 }
 
 /// Ends when the user or the system asks the program to stop.
-async fn interrupted() {
+pub(super) async fn interrupted() {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
@@ -153,116 +146,6 @@ async fn interrupted() {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-}
-
-/// Throws away the upload that was interrupted, if the server still listens.
-async fn discard(common: &Common, under_way: &UnderWay) {
-    let (Some(id), Ok(client)) = (under_way.get(), Client::of(common)) else { return };
-    let _ = tokio::time::timeout(TIDY_TIME, client.upload_discard(id)).await;
-}
-
-async fn submit_and_wait(
-    args: &SubmitArgs,
-    common: &Common,
-    under_way: &UnderWay,
-) -> Result<Exit, Ending> {
-    let client = Client::of(common)?;
-    let name = name(args)?;
-    if let Some(output) = &args.output {
-        // Better now than after hours of work.
-        download::place(&name, output, args.overwrite || output.is_dir()).map_err(Ending::usage)?;
-    }
-    let mut request = request(args, name);
-    upload::check(&args.file)?;
-    if args.dry_run {
-        request.facts = facts(&args.file);
-        let told = client.check(&request).await.map_err(or_usage)?;
-        tell_dry_run(&request.name, &told, common);
-        return Ok(Exit::Done);
-    }
-    client.check(&request).await.map_err(or_usage)?;
-    let transfer = Transfer::new(common, "uploading", "uploading");
-    let told = |done, total| transfer.show(done, total);
-    let blob = upload::send(&client, &args.file, &request.name, under_way, &told).await;
-    let blob = blob.map_err(or_refused)?;
-    drop(transfer);
-    request.source = SourceRequest::Upload(blob.id);
-    let key = args.idempotency_key.clone().unwrap_or_else(|| clock::fresh().to_string());
-    let view = client.submit(&request, &key).await.map_err(or_usage)?;
-    let job = view.job;
-    submitted(common, job.id, &job.name);
-    if !args.wait {
-        return Ok(Exit::Done);
-    }
-    let job = follow(&client, &job.id.to_string(), common).await?;
-    if let (Some(output), JobState::Completed) = (&args.output, job.state) {
-        bring(&client, &job, output, args.overwrite, common).await?;
-        return Ok(Exit::Done);
-    }
-    ended(&job, common)
-}
-
-/// What the headers of the file tell a server that has not got it.
-fn facts(path: &Path) -> Option<SourceFacts> {
-    let name = path.file_name()?.to_string_lossy();
-    let film = Film::look(std::fs::File::open(path).ok()?, &name)?;
-    let ((width, height), duration_seconds) = (film.size, film.seconds);
-    Some(SourceFacts { duration_seconds, width, height, fps: film.fps, bytes: film.bytes })
-}
-
-fn tell_dry_run(name: &str, told: &DryRun, common: &Common) {
-    if common.json {
-        out::json(told);
-    } else if !common.quiet {
-        render::dry_run(name, told).iter().for_each(|line| out::line(line));
-    }
-}
-
-/// What is asked for; the source is not there yet.
-fn request(args: &SubmitArgs, name: String) -> JobRequest {
-    JobRequest {
-        name,
-        source: SourceRequest::Upload(BlobId(Uuid::nil())),
-        preset: args.preset(),
-        overrides: args.overrides(),
-        format: args.container(),
-        chunk_seconds: args.chunk_seconds,
-        max_retries: args.max_retries,
-        priority: args.priority,
-        labels: args.label.iter().cloned().collect(),
-        item: None,
-        facts: None,
-    }
-}
-
-/// A request that can never be met is a wrong command line.
-fn or_usage(error: ClientError) -> Ending {
-    match error {
-        ClientError::Problem(failure) if failure.class == FailureClass::Permanent => {
-            Ending::usage(failure)
-        }
-        other => other.into(),
-    }
-}
-
-/// A file that the server will never take is a refused input.
-fn or_refused(error: ClientError) -> Ending {
-    match error {
-        ClientError::Problem(failure) if failure.class == FailureClass::Permanent => {
-            Ending::input(failure)
-        }
-        other => other.into(),
-    }
-}
-
-fn name(args: &SubmitArgs) -> Result<String, Ending> {
-    if let Some(name) = &args.name {
-        return Ok(name.clone());
-    }
-    let name = args.file.file_name().map(|name| name.to_string_lossy().into_owned());
-    name.ok_or_else(|| {
-        Ending::usage(Failure::permanent(format!("{} names no file", args.file.display())))
-    })
 }
 
 async fn collect(client: &Client, args: &ListArgs) -> Result<Vec<Job>, Ending> {
@@ -283,7 +166,7 @@ async fn collect(client: &Client, args: &ListArgs) -> Result<Vec<Job>, Ending> {
 
 /// Shows a job's progress until it has ended. While the server is away the job
 /// may well go on, so that it is waited for.
-async fn follow(client: &Client, id: &str, common: &Common) -> Result<Job, Ending> {
+pub(super) async fn follow(client: &Client, id: &str, common: &Common) -> Result<Job, Ending> {
     let mut display = Display::new(common);
     let mut patience = Patience::new(FOLLOW_PATIENCE);
     loop {
@@ -308,7 +191,7 @@ async fn follow(client: &Client, id: &str, common: &Common) -> Result<Job, Endin
 }
 
 /// How a job that has ended ends the command.
-fn ended(job: &Job, common: &Common) -> Result<Exit, Ending> {
+pub(super) fn ended(job: &Job, common: &Common) -> Result<Exit, Ending> {
     match (job.state, &job.failure) {
         (JobState::Completed, _) => {
             if common.json {
@@ -332,7 +215,7 @@ fn ended(job: &Job, common: &Common) -> Result<Exit, Ending> {
 }
 
 /// Fetches a job's output and says where it is.
-async fn bring(
+pub(super) async fn bring(
     client: &Client,
     job: &Job,
     output: &Path,

@@ -10,6 +10,7 @@ use reelmill_core::error::{Failure, FailureClass};
 use reelmill_core::job::{Job, JobState};
 use rustix::fs::{FlockOperation, flock};
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::fs::File;
@@ -77,6 +78,29 @@ pub(crate) async fn fetch(
     Err(last.into())
 }
 
+/// Whether the output of `job` lies at `place` already: put there by a process
+/// that was killed before it could say so. What that one left goes.
+pub(crate) async fn is_there(place: &Path, job: &Job) -> bool {
+    let Some(finished) = &job.output else { return false };
+    let Ok(facts) = place.symlink_metadata() else { return false };
+    if !facts.is_file() || facts.len() != finished.bytes {
+        return false;
+    }
+    let same = files::sha512(place).await.is_ok_and(|sha512| sha512 == finished.sha512);
+    let part = part_of(place, &finished.sha512);
+    if same && part.symlink_metadata().is_ok_and(|part| part.ino() == facts.ino()) {
+        // Killed between the new name and the end of the old one.
+        let _ = std::fs::remove_file(part);
+    }
+    same
+}
+
+fn part_of(output: &Path, sha512: &str) -> PathBuf {
+    let mut name = output.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", sha512.get(..8).unwrap_or_default()));
+    output.with_file_name(name)
+}
+
 /// A file on its way, beside the place where it will be. It stays there when
 /// the transfer is cut, and the next one goes on with it.
 struct Partial {
@@ -89,9 +113,7 @@ struct Partial {
 
 impl Partial {
     async fn open(output: &Path, sha512: &str, bytes: u64) -> Result<Self, Failure> {
-        let mut name = output.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.part", sha512.get(..8).unwrap_or_default()));
-        let path = output.with_file_name(name);
+        let path = part_of(output, sha512);
         let wrong = |e: std::io::Error| Failure::io(format!("write {}", path.display()), &e);
         let mut options = std::fs::OpenOptions::new();
         let opened = options.write(true).create(true).truncate(false).open(&path).map_err(wrong)?;

@@ -4,10 +4,17 @@ pub(crate) mod admin;
 pub(crate) mod args;
 pub(crate) mod calls;
 pub(crate) mod commands;
+mod deliver;
 mod display;
 pub(crate) mod download;
 mod render;
+mod round;
+pub(crate) mod submit;
+pub(crate) mod sync;
+mod told;
 pub(crate) mod upload;
+
+use std::path::PathBuf;
 
 /// What every client command needs.
 #[derive(Debug, Clone)]
@@ -20,4 +27,8 @@ pub(crate) struct Common {
     pub(crate) json: bool,
     /// Print errors and results only.
     pub(crate) quiet: bool,
+    /// The folder of requests that wait for a server.
+    pub(crate) outbox: PathBuf,
+    /// Whether the servers were named on this command line.
+    pub(crate) chosen: bool,
 }

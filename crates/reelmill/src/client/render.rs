@@ -325,7 +325,7 @@ fn task_word(state: TaskState) -> &'static str {
 }
 
 /// Rows with their columns aligned. The last column is not padded.
-fn table(rows: &[Vec<String>]) -> Vec<String> {
+pub(super) fn table(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |at: usize| {
         rows.iter()
@@ -342,12 +342,12 @@ fn table(rows: &[Vec<String>]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-fn short(id: &str) -> String {
+pub(super) fn short(id: &str) -> String {
     id.get(..SHORT_ID).unwrap_or(id).to_owned()
 }
 
 /// How long ago `then` was, roughly.
-fn age(then: Timestamp, now: Timestamp) -> String {
+pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
     let whole = now.since(then).max(0) / 1_000_000;
     match whole {
         0..60 => format!("{whole} s"),

@@ -3,7 +3,6 @@
 
 use super::calls::{Client, ClientError, PATIENCE};
 use crate::api::error::Answer;
-use crate::clock;
 use crate::servers::{CallError, Patience};
 use bytes::Bytes;
 use reelmill_core::error::Failure;
@@ -67,7 +66,8 @@ impl From<CallError> for Trouble {
 }
 
 /// Sends the file at `path`, which the server is told is called `name`; `told`
-/// hears how many bytes of how many are there.
+/// hears how many bytes of how many are there. An upload that was begun under the
+/// same `key` is gone on with, whoever sent what the server has of it.
 ///
 /// # Errors
 /// When the file cannot be read or changes meanwhile, or the server refuses it
@@ -76,13 +76,16 @@ pub(crate) async fn send(
     client: &Client,
     path: &Path,
     name: &str,
+    key: &str,
     under_way: &UnderWay,
     told: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<BlobRef, ClientError> {
     let mut last = Failure::transient("the upload did not begin");
-    for _ in 0..MAX_STARTS {
+    for start in 0..MAX_STARTS {
         let mut file = Source::open(path)?;
-        let sent = send_once(client, &mut file, name, under_way, told).await;
+        // A server may keep the key of an upload whose bytes it lost.
+        let key = if start == 0 { key.to_owned() } else { format!("{key}-{start}") };
+        let sent = send_once(client, &mut file, (name, &key), under_way, told).await;
         under_way.set(None);
         match sent {
             Ok(blob) => return Ok(blob),
@@ -105,25 +108,28 @@ pub(crate) fn check(path: &Path) -> Result<(), ClientError> {
 async fn send_once(
     client: &Client,
     file: &mut Source,
-    name: &str,
+    (name, key): (&str, &str),
     under_way: &UnderWay,
     told: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<BlobRef, Trouble> {
     let length = file.length;
     let mut patience = Patience::new(PATIENCE);
-    let key = clock::fresh().to_string();
-    let id = loop {
-        match client.upload_begin(length, name, &key).await {
-            Ok(begun) => break begun.id,
+    let begun = loop {
+        match client.upload_begin(length, name, key).await {
+            Ok(begun) => break begun,
             Err(error) if error.passes() && patience.wait().await => {}
             Err(error) => return Err(error.into()),
         }
     };
+    let (id, mut at) = (begun.id, begun.offset.min(length));
     under_way.set(Some(id));
     patience.renew();
-    let mut at = 0;
-    while at < length {
+    loop {
+        file.catch_up(at, told).await?;
         told(at, length);
+        if at == length {
+            break;
+        }
         match client.upload_piece(id, at, file.read(at)?).await {
             Ok(now) => {
                 patience.renew();
@@ -143,7 +149,6 @@ async fn send_once(
             Err(error) => return Err(error.into()),
         }
     }
-    told(length, length);
     let sha512 = file.digest()?;
     loop {
         match client.upload_finish(id, &sha512).await {
@@ -204,6 +209,17 @@ impl Source {
         })
     }
 
+    /// Digests what the server has already, up to `to`.
+    async fn catch_up(&mut self, to: u64, told: &(dyn Fn(u64, u64) + Sync)) -> Result<(), Failure> {
+        while self.digested < to {
+            told(to, self.length);
+            self.read(self.digested)?;
+            // It may take minutes, in which the program must hear that it is to stop.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
     /// The piece at `at`.
     fn read(&mut self, at: u64) -> Result<Bytes, Failure> {
         // Never behind what was digested, so that no byte is left out.
@@ -258,6 +274,19 @@ mod tests {
         assert_eq!(source.read(0).unwrap().len() as u64, PIECE);
         assert_eq!(source.read(5).unwrap(), bytes[5..5 + PIECE as usize]);
         assert_eq!(source.read(PIECE * 2).unwrap(), bytes[PIECE as usize * 2..]);
+        assert_eq!(source.digest().unwrap(), hex::encode(Sha512::digest(&bytes)));
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_is_gone_on_with_reads_what_is_there_in_pieces() {
+        let bytes: Vec<u8> = (0..PIECE * 5 + 77).map(|n| (n % 251) as u8).collect();
+        let file = file(&bytes);
+        let mut source = Source::open(file.path()).unwrap();
+        source.catch_up(PIECE * 4 + 9, &|_, _| {}).await.unwrap();
+        assert_eq!(source.digested, PIECE * 5, "whole pieces, not one of all bytes");
+        let at = PIECE as usize * 4 + 9;
+        assert!(source.read(at as u64).unwrap() == bytes[at..at + PIECE as usize]);
+        source.read(PIECE * 5 + 9).unwrap();
         assert_eq!(source.digest().unwrap(), hex::encode(Sha512::digest(&bytes)));
     }
 

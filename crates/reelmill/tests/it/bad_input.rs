@@ -233,7 +233,9 @@ fn coordinator_not_reachable() {
     let film = clip(6);
     let film = film.to_str().unwrap();
     place.run(["list", "--server", &server]).refused(4, &[&free.to_string(), "what to do"]);
-    place.run(["submit", film, "--server", &server]).refused(4, &[&free.to_string()]);
+    place
+        .run(["submit", film, "--no-outbox", "--server", &server])
+        .refused(4, &[&free.to_string()]);
     place.run(["status", "0123abcd", "--server", &server]).refused(4, &[&free.to_string()]);
 }
 

@@ -37,6 +37,8 @@ mod kept;
 mod kill;
 mod leftovers;
 mod matrix;
+mod outbox;
+mod outbox_killed;
 mod power;
 mod replace;
 mod rooms;

@@ -6,29 +6,37 @@ use super::support::{Place, Ran, long, wait_for};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Bytes that the client sends at a time.
-const PART: usize = 4 << 20;
+pub(crate) const PART: usize = 4 << 20;
 
 /// What requests have beside the bytes of the file.
-const HEADS: usize = 100 << 10;
+pub(crate) const HEADS: usize = 100 << 10;
 
 /// A relay that lets only so many bytes through to the server, until it is
-/// told to let more.
+/// told to let more. It can keep answers to itself, from a certain request on.
 #[derive(Clone)]
-struct Gate {
-    url: String,
+pub(crate) struct Gate {
+    pub(crate) url: String,
     sent: Arc<AtomicUsize>,
     open_to: Arc<AtomicUsize>,
+    last_words: Arc<Mutex<Option<String>>>,
+    mute: Arc<AtomicBool>,
 }
 
 impl Gate {
-    fn before(address: &str) -> Self {
+    pub(crate) fn before(address: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let gate = Self { url, sent: Arc::default(), open_to: Arc::default() };
+        let gate = Self {
+            url,
+            sent: Arc::default(),
+            open_to: Arc::default(),
+            last_words: Arc::default(),
+            mute: Arc::default(),
+        };
         let (own, address) = (gate.clone(), address.to_owned());
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -51,6 +59,7 @@ impl Gate {
                 wait_for("the gate to open", || {
                     (gate.open_to.load(Ordering::SeqCst) >= at + count).then_some(())
                 });
+                gate.listen(&buffer[..count]);
                 if to.write_all(&buffer[..count]).is_err() {
                     break;
                 }
@@ -59,22 +68,43 @@ impl Gate {
             let _ = to.shutdown(Shutdown::Both);
             let _ = up.shutdown(Shutdown::Both);
         });
+        let gate = self.clone();
         std::thread::spawn(move || {
-            let _ = std::io::copy(&mut from, &mut down);
+            let mut buffer = vec![0; 16 << 10];
+            while let Ok(count @ 1..) = from.read(&mut buffer) {
+                if !gate.mute.load(Ordering::SeqCst) && down.write_all(&buffer[..count]).is_err() {
+                    break;
+                }
+            }
             let _ = down.shutdown(Shutdown::Both);
         });
     }
 
-    fn sent(&self) -> usize {
+    pub(crate) fn sent(&self) -> usize {
         self.sent.load(Ordering::SeqCst)
     }
 
-    fn open(&self, to: usize) {
+    pub(crate) fn open(&self, to: usize) {
         self.open_to.store(to, Ordering::SeqCst);
+    }
+
+    /// Lets no answer through once a request has `words` in it; `None` lets them
+    /// through again.
+    pub(crate) fn mute_after(&self, words: Option<&str>) {
+        *self.last_words.lock().unwrap() = words.map(str::to_owned);
+        self.mute.store(false, Ordering::SeqCst);
+    }
+
+    fn listen(&self, sent: &[u8]) {
+        let words = self.last_words.lock().unwrap();
+        let said = |words: &String| sent.windows(words.len()).any(|part| part == words.as_bytes());
+        if words.as_ref().is_some_and(said) {
+            self.mute.store(true, Ordering::SeqCst);
+        }
     }
 }
 
-fn noise(length: usize) -> Vec<u8> {
+pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut next = || {
         state ^= state << 13;
@@ -85,7 +115,7 @@ fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
-fn sha512(path: &Path) -> String {
+pub(crate) fn sha512(path: &Path) -> String {
     let ran = super::support::tool("sha512sum").arg(path).output().unwrap();
     let text = String::from_utf8(ran.stdout).unwrap();
     text.split_whitespace().next().unwrap().to_owned()

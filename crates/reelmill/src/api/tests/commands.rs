@@ -7,14 +7,21 @@ use crate::api::{Auth, Role, create_key};
 use crate::client::args::{
     CancelArgs, FetchArgs, ListArgs, RetryArgs, StatusArgs, SubmitArgs, WorkersArgs,
 };
-use crate::client::{Common, admin, commands};
+use crate::client::{Common, admin, commands, submit};
 use crate::task_source::TaskSource;
 use clap::{Args, Command, FromArgMatches};
 use std::path::Path;
 use std::time::Duration;
 
 fn common(url: &str) -> Common {
-    Common { servers: vec![url.to_owned()], api_key: None, json: false, quiet: true }
+    Common {
+        servers: vec![url.to_owned()],
+        api_key: None,
+        json: false,
+        quiet: true,
+        outbox: "/dev/null/outbox".into(),
+        chosen: true,
+    }
 }
 
 fn parse<T: Args + FromArgMatches>(words: &[&str]) -> T {
@@ -35,7 +42,7 @@ async fn submitting_fetching_and_the_rest_end_with_their_exit_codes() {
     let film = farm.folder.path().join("film.avi");
     std::fs::write(&film, noise(100)).unwrap();
     let args: SubmitArgs = parse(&[text(&film), "--label", "a=b", "--set", "crf=30"]);
-    assert_eq!(commands::submit(args, here.clone()).await, 0);
+    assert_eq!(submit::submit(args, here.clone()).await, 0);
     let filter = reelmill_store::JobFilter { limit: 9, ..Default::default() };
     let job = farm.coordinator.jobs(&filter).await.unwrap().pop().unwrap();
     assert_eq!((job.name.as_str(), job.labels["a"].as_str()), ("film.avi", "b"));
@@ -68,7 +75,7 @@ async fn what_is_wrong_before_anything_is_sent_has_its_own_codes() {
     std::fs::write(&empty, "").unwrap();
     std::fs::write(&there, "there").unwrap();
     let submit = async |words: &[&str], common: &Common| {
-        commands::submit(parse::<SubmitArgs>(words), common.clone()).await
+        submit::submit(parse::<SubmitArgs>(words), common.clone()).await
     };
     assert_eq!(submit(&[text(&folder.join("nothing"))], &here).await, 3);
     assert_eq!(submit(&[text(&empty)], &here).await, 3);
@@ -81,7 +88,8 @@ async fn what_is_wrong_before_anything_is_sent_has_its_own_codes() {
     assert_eq!(submit(&[text(&film)], &common("ftp://x")).await, 2);
     server.stop.cancel();
     server.ended.await.unwrap();
-    assert_eq!(submit(&[text(&film)], &here).await, 4);
+    assert_eq!(submit(&[text(&film)], &here).await, 4, "it could not be kept");
+    assert_eq!(submit(&[text(&film), "--no-outbox"], &here).await, 4);
     assert_eq!(commands::list(parse::<ListArgs>(&[]), here).await, 4);
 }
 
@@ -179,7 +187,7 @@ async fn submit_and_wait_brings_the_output() {
             farm.coordinator.report(&player.done(&task, report)).await.unwrap();
         }
     };
-    let (code, ()) = tokio::join!(commands::submit(args, common(&server.url)), working);
+    let (code, ()) = tokio::join!(submit::submit(args, common(&server.url)), working);
     assert_eq!(code, 0);
     assert_eq!(std::fs::read(&out).unwrap(), b"the film");
 }

@@ -259,7 +259,7 @@ async fn our_client_goes_on_after_cuts_and_lost_answers_and_sends_nothing_twice(
     let proxy = Proxy::before(server.authority(), cuts).await;
     let client = Client::new(std::slice::from_ref(&proxy.url), None).unwrap();
     let under_way = UnderWay::default();
-    let blob = send(&client, file.path(), "film.mkv", &under_way, &|_, _| {}).await.unwrap();
+    let blob = send(&client, file.path(), "film.mkv", "key", &under_way, &|_, _| {}).await.unwrap();
     assert!(proxy.is_through(), "every cut was made");
     assert_eq!(blob.sha512, sha512(&bytes));
     assert_eq!(under_way.get(), None);
@@ -295,7 +295,7 @@ async fn a_cut_anywhere_costs_our_client_no_more_than_a_part() {
         let proxy = Proxy::before(server.authority(), [Cut::Sent(cut)]).await;
         let client = Client::new(std::slice::from_ref(&proxy.url), None).unwrap();
         let under_way = UnderWay::default();
-        let sent = send(&client, file.path(), "film.mkv", &under_way, &|_, _| {}).await;
+        let sent = send(&client, file.path(), "film.mkv", "key", &under_way, &|_, _| {}).await;
         assert_eq!(sent.unwrap().sha512, wanted, "cut at {cut}");
         assert!(proxy.is_through());
         let sent = *proxy.sent.lock().unwrap();
@@ -321,7 +321,7 @@ async fn our_client_begins_anew_when_the_server_forgot_the_upload() {
             tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(drop));
         }
     };
-    let sending = send(&client, file.path(), "film.mkv", &under_way, &forget);
+    let sending = send(&client, file.path(), "film.mkv", "key", &under_way, &forget);
     let blob = sending.await;
     assert!(forgotten.load(std::sync::atomic::Ordering::Relaxed));
     assert_eq!(blob.unwrap().sha512, sha512(&bytes));
