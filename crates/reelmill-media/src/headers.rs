@@ -20,12 +20,17 @@ mod mkv_track;
 mod mp4;
 mod mp4_sound;
 mod mp4_track;
+mod mpeg2;
 mod mpeg4;
 mod picture;
 mod sound;
 mod still;
 #[cfg(test)]
 mod tests;
+mod ts;
+mod ts_packets;
+mod ts_tables;
+mod ts_times;
 mod vpx;
 mod window;
 
@@ -125,7 +130,11 @@ fn look(file: &mut Window, extension: &str) -> Look<Facts> {
     if let Some(still) = still::sniff(&head) {
         return still::facts(file, still);
     }
-    parts(file, &head)?.facts(extension)
+    let parts = match ts::grid(file)? {
+        Some(grid) => ts::parts(file, grid)?,
+        None => parts(file, &head)?,
+    };
+    parts.facts(extension)
 }
 
 /// What the headers of a film or of sound yield, which begins with `head`.

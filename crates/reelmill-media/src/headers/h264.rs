@@ -2,7 +2,7 @@
 //! the units of an elementary stream.
 
 use super::annex_b::units;
-use super::picture::{Picture, Transfer, chroma, crop_unit};
+use super::picture::{Length, Picture, Transfer, chroma, crop_unit};
 use super::window::Fields;
 use crate::bits::{Bits, unescape};
 use reelmill_core::facts::Chroma;
@@ -25,17 +25,19 @@ pub(super) fn picture(record: &[u8]) -> Option<Picture> {
     if nal.first()? & 31 != 7 {
         return None;
     }
-    parameters(&unescape(&nal[1..]))
+    parameters(&unescape(&nal[1..])).map(|(picture, _)| picture)
 }
 
-/// The picture that the first units of an elementary stream describe, if they all agree.
-pub(super) fn annex_b(data: &[u8]) -> Option<Picture> {
+/// The picture that the first units of an elementary stream describe, if they all agree, and
+/// how long one is, in seconds as a fraction (length, unit), where that is told.
+pub(super) fn annex_b(data: &[u8]) -> Option<(Picture, Length)> {
     let mut sets = units(data).filter(|unit| unit.first().is_some_and(|byte| byte & 31 == 7));
     let first = parameters(&unescape(&sets.next()?[1..]))?;
     sets.all(|set| parameters(&unescape(&set[1..])) == Some(first)).then_some(first)
 }
 
-fn parameters(data: &[u8]) -> Option<Picture> {
+/// Picture and length of two fields.
+fn parameters(data: &[u8]) -> Option<(Picture, Length)> {
     let mut bits = Bits::new(data);
     let profile = bits.uint(8)?;
     bits.skip(16)?;
@@ -72,7 +74,9 @@ fn parameters(data: &[u8]) -> Option<Picture> {
         width = width.checked_sub(sides[0].checked_add(sides[1])?.checked_mul(x)?)?;
         height = height.checked_sub(sides[2].checked_add(sides[3])?.checked_mul(y * fields)?)?;
     }
-    let transfer = if bits.bit()? { transfer(&mut bits)? } else { Transfer::Container };
+    let usable = bits.bit()?;
+    let transfer = if usable { transfer(&mut bits)? } else { Transfer::Container };
+    let length = if usable { length(&mut bits) } else { None };
     let bit_depth = u8::try_from(depth).ok().filter(|depth| *depth <= 14)?;
     // A picture coded in three colour planes with the identity matrix is RGB;
     // the caller cannot tell from here, so it is not answered for.
@@ -81,7 +85,21 @@ fn parameters(data: &[u8]) -> Option<Picture> {
     }
     // FFmpeg decodes pictures without colour to 4:2:0.
     let chroma = if chroma == Chroma::Gray { Chroma::C420 } else { chroma };
-    (width > 0 && height > 0).then_some(Picture { width, height, chroma, bit_depth, transfer })
+    let picture = Picture { width, height, chroma, bit_depth, transfer };
+    (width > 0 && height > 0).then_some((picture, length))
+}
+
+/// How long two fields are, in what follows the colour description.
+fn length(bits: &mut Bits<'_>) -> Length {
+    if bits.bit()? {
+        bits.ue()?;
+        bits.ue()?;
+    }
+    if !bits.bit()? {
+        return None;
+    }
+    let (ticks, scale) = (bits.uint(32)?.checked_mul(2)?, bits.uint(32)?);
+    (ticks > 0 && scale > 0).then_some((ticks, scale))
 }
 
 fn scaling_lists(bits: &mut Bits<'_>, lists: usize) -> Option<()> {

@@ -1,6 +1,8 @@
-//! H.265: the sequence parameter set in an `hvcC` record (ITU-T H.265 7.3.2.2).
+//! H.265: the sequence parameter set (ITU-T H.265 7.3.2.2), in an `hvcC` record or among the
+//! units of an elementary stream.
 
-use super::picture::{Picture, Transfer, chroma, crop_unit};
+use super::annex_b;
+use super::picture::{Length, Picture, Transfer, chroma, crop_unit};
 use super::window::Fields;
 use crate::bits::{Bits, unescape};
 use crate::hdr::parameter_sets::skip_profile;
@@ -12,7 +14,45 @@ const UNSPECIFIED: u32 = 2;
 /// The picture that an `hvcC` record (ISO 14496-15) describes.
 pub(super) fn picture(record: &[u8]) -> Option<Picture> {
     let set = units(record).into_iter().find(|(kind, _)| *kind == 33)?.1;
-    parameters(&unescape(set.get(2..)?))
+    parameters(&unescape(set.get(2..)?)).map(|(picture, _)| picture)
+}
+
+/// The picture that the first units of an elementary stream describe, if they all agree, and
+/// how long one is, in seconds as a fraction (length, unit), where that is told.
+pub(super) fn annex_b(data: &[u8]) -> Option<(Picture, Length)> {
+    let of = |kind: u8| {
+        let found = annex_b::units(data).filter(move |unit| unit[..].first() == Some(&(kind << 1)));
+        found.map(|unit| unescape(unit.get(2..).unwrap_or_default()))
+    };
+    let mut sets = of(33).map(|set| parameters(&set));
+    let first = sets.next()??;
+    let mut lengths = of(32).map(|set| length(&set));
+    let one = lengths.next()?;
+    let agree = sets.all(|set| set == Some(first)) && lengths.all(|it| it == one);
+    // FFmpeg believes the set for all layers first.
+    agree.then_some((first.0, one.or(first.1)))
+}
+
+/// How long a picture is by a video parameter set.
+fn length(data: &[u8]) -> Length {
+    let mut bits = Bits::new(data);
+    bits.skip(12)?;
+    let layers = bits.uint(3)?;
+    bits.skip(17)?;
+    skip_profile(&mut bits, layers)?;
+    for _ in 0..if bits.bit()? { layers + 1 } else { 1 } {
+        bits.ue()?;
+        bits.ue()?;
+        bits.ue()?;
+    }
+    let highest = bits.uint(6)?;
+    let sets = bits.ue()?;
+    bits.skip((sets.min(1024) * (highest + 1)) as usize)?;
+    if !bits.bit()? {
+        return None;
+    }
+    let (ticks, scale) = (bits.uint(32)?, bits.uint(32)?);
+    (ticks > 0 && scale > 0).then_some((ticks, scale))
 }
 
 /// The units in an `hvcC` record and their kinds, as far as it is not damaged.
@@ -39,7 +79,8 @@ fn arrays<'a>(record: &'a [u8], found: &mut Vec<(u8, &'a [u8])>) -> Option<()> {
     Some(())
 }
 
-fn parameters(data: &[u8]) -> Option<Picture> {
+/// Picture and its length.
+fn parameters(data: &[u8]) -> Option<(Picture, Length)> {
     let mut bits = Bits::new(data);
     bits.skip(4)?;
     let layers = bits.uint(3)?;
@@ -65,18 +106,19 @@ fn parameters(data: &[u8]) -> Option<Picture> {
         bits.ue()?;
         bits.ue()?;
     }
-    let (transfer, identity) = beyond(&mut bits, order_bits)?;
+    let (transfer, identity, length) = beyond(&mut bits, order_bits)?;
     let bit_depth = u8::try_from(depth).ok().filter(|depth| *depth <= 16)?;
     if separate {
         return None;
     }
     let chroma = if identity && chroma == Chroma::C444 { Chroma::Rgb } else { chroma };
-    (width > 0 && height > 0).then_some(Picture { width, height, chroma, bit_depth, transfer })
+    let picture = Picture { width, height, chroma, bit_depth, transfer };
+    (width > 0 && height > 0).then_some((picture, length))
 }
 
 /// Everything between the sizes and the usability information, and the
-/// transfer and whether the matrix is the identity.
-fn beyond(bits: &mut Bits<'_>, order_bits: u32) -> Option<(Transfer, bool)> {
+/// transfer, whether the matrix is the identity, and how long a picture is.
+fn beyond(bits: &mut Bits<'_>, order_bits: u32) -> Option<(Transfer, bool, Length)> {
     for _ in 0..6 {
         bits.ue()?;
     }
@@ -98,7 +140,11 @@ fn beyond(bits: &mut Bits<'_>, order_bits: u32) -> Option<(Transfer, bool)> {
         }
     }
     bits.skip(2)?;
-    if bits.bit()? { usability(bits) } else { Some((Transfer::Stream(UNSPECIFIED), false)) }
+    if !bits.bit()? {
+        return Some((Transfer::Stream(UNSPECIFIED), false, None));
+    }
+    let (transfer, identity) = usability(bits)?;
+    Some((transfer, identity, shown_for(bits)))
 }
 
 fn scaling_lists(bits: &mut Bits<'_>) -> Option<()> {
@@ -163,4 +209,23 @@ fn usability(bits: &mut Bits<'_>) -> Option<(Transfer, bool)> {
         }
     }
     Some((Transfer::Stream(UNSPECIFIED), false))
+}
+
+/// How long a picture is shown, in what follows the colour description.
+fn shown_for(bits: &mut Bits<'_>) -> Length {
+    if bits.bit()? {
+        bits.ue()?;
+        bits.ue()?;
+    }
+    bits.skip(3)?;
+    if bits.bit()? {
+        // FFmpeg doubts such windows, and what follows.
+        return None;
+    }
+    // Where less is left FFmpeg takes it for another, older form.
+    if !bits.bit()? || bits.remaining() < 69 {
+        return None;
+    }
+    let (ticks, scale) = (bits.uint(32)?, bits.uint(32)?);
+    (ticks > 0 && scale > 0).then_some((ticks, scale))
 }

@@ -14,6 +14,9 @@ pub(super) struct Picture {
     pub(super) transfer: Transfer,
 }
 
+/// How long a picture is, in seconds as a fraction (length, unit), where that is told.
+pub(super) type Length = Option<(u32, u32)>;
+
 /// Where the transfer characteristics (H.273) come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Transfer {

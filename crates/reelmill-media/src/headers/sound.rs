@@ -52,6 +52,26 @@ pub(super) fn aac(config: &[u8]) -> Option<Sound> {
     Some(Sound { channels, sample_rate })
 }
 
+/// The header of an ADTS frame (ISO 13818-7 6.2) of plain AAC that tells everything.
+pub(super) fn adts(frame: &[u8]) -> Option<Sound> {
+    let mut bits = Bits::new(frame);
+    if bits.uint(12)? != 0xFFF {
+        return None;
+    }
+    bits.skip(1)?;
+    let (layer, _) = (bits.uint(2)?, bits.bit()?);
+    let (profile, rate) = (bits.uint(2)?, bits.uint(4)?);
+    bits.skip(1)?;
+    let sample_rate = *AAC_RATES.get(rate as usize)?;
+    let channels = match bits.uint(3)? {
+        0 => return None,
+        7 => 8,
+        channels => channels,
+    };
+    let plain = layer == 0 && profile == 1 && sample_rate > MAY_BE_HALF;
+    plain.then_some(Sound { channels, sample_rate })
+}
+
 /// Opus: an identification header (RFC 7845 5.1) or a `dOps` box behind its
 /// version. Always decoded at 48 kHz.
 pub(super) fn opus(head: &[u8]) -> Option<Sound> {

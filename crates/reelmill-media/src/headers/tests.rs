@@ -149,6 +149,10 @@ fn no_damage_makes_it_fail_or_run_away() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let mut samples = runtime.block_on(samples(dir.path()));
+    for (name, options) in [("k.ts", ""), ("l.m2ts", "-c:v mpeg2video -c:a ac3")] {
+        let path = runtime.block_on(fixture::film(dir.path(), name, 1, options));
+        samples.push(std::fs::read(path).unwrap());
+    }
     if let Some(folder) = corpus() {
         let mut paths = Vec::new();
         files(&folder, &mut paths);

@@ -89,18 +89,30 @@ async fn avi_that_only_the_tool_can_tell_about_is_left_to_it() {
     assert_eq!(unsure.len(), made.len(), "{unsure:?}");
 }
 
-/// Files of which copies with damage are compared.
-const DAMAGED: [(&str, &str, &str); 4] = [
-    (PAL, "-c:v mpeg4 -vtag XVID -bf 2 -c:a libmp3lame", "a.avi"),
-    (PAL, "-c:v mjpeg -pix_fmt yuvj420p -c:a pcm_s16le", "b.avi"),
-    (PAL, "-c:v libx264 -preset ultrafast -c:a ac3", "c.avi"),
-    (PAL, "-c:v msmpeg4 -c:a adpcm_ms", "d.avi"),
-];
+#[tokio::test]
+async fn damage_to_avi_is_answered_for_as_the_tool_does_or_not_at_all() {
+    damaged(&[
+        (PAL, "-c:v mpeg4 -vtag XVID -bf 2 -c:a libmp3lame", "a.avi"),
+        (PAL, "-c:v mjpeg -pix_fmt yuvj420p -c:a pcm_s16le", "b.avi"),
+        (PAL, "-c:v libx264 -preset ultrafast -c:a ac3", "c.avi"),
+        (PAL, "-c:v msmpeg4 -c:a adpcm_ms", "d.avi"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn damage_to_transport_streams_is_answered_for_as_the_tool_does_or_not_at_all() {
+    damaged(&[
+        (PAL, "-c:v libx264 -preset ultrafast -bf 2 -c:a aac", "a.ts"),
+        (PAL, "-c:v mpeg2video -bf 2 -c:a mp2", "b.ts"),
+        (PAL, "-c:v libx264 -preset ultrafast -c:a ac3", "c.m2ts"),
+    ])
+    .await;
+}
 
 /// What is wrong is worse than what is slow: of a damaged file the tool's facts are given, or
 /// none.
-#[tokio::test]
-async fn damage_is_answered_for_as_the_tool_does_or_not_at_all() {
+async fn damaged(made: &[(&str, &str, &str)]) {
     let dir = tempfile::tempdir().unwrap();
     let tools = fixture::tools().await;
     let rounds = if std::env::var_os("REELMILL_TEST_LONG").is_some() { 400 } else { 6 };
@@ -111,7 +123,7 @@ async fn damage_is_answered_for_as_the_tool_does_or_not_at_all() {
         (chance >> 33) as usize % most
     };
     let (mut sure, mut wrong) = (0, String::new());
-    for (pictures, options, name) in DAMAGED {
+    for (pictures, options, name) in made {
         fixture::ffmpeg(dir.path(), &args(pictures, options, name)).await;
         let whole = std::fs::read(dir.path().join(name)).unwrap();
         for round in 0..rounds {
@@ -138,4 +150,63 @@ async fn damage_is_answered_for_as_the_tool_does_or_not_at_all() {
     }
     assert!(wrong.is_empty(), "\n{wrong}");
     assert!(sure > rounds, "{sure} damaged files were answered for");
+}
+
+#[tokio::test]
+async fn transport_streams_as_programs_write_them_are_answered_for() {
+    let x264 = "-c:v libx264 -preset ultrafast";
+    let made: Vec<(&str, String, &str)> = vec![
+        (PAL, format!("{x264} -bf 2 -c:a aac"), "a.ts"),
+        (PAL, format!("{x264} -bf 2 -c:a ac3 -metadata:s:a:0 language=jpn"), "a.m2ts"),
+        (ODD, format!("{x264} -bf 3 -c:a ac3 -ac 6"), "b.ts"),
+        (ODD, format!("{x264} -c:a mp2 -ar 32000"), "c.mts"),
+        ("s=320x240:r=50", format!("{x264} -c:a libmp3lame -ac 1"), "d.ts"),
+        ("s=320x240:r=60000/1001", format!("{x264} -bf 2 -c:a eac3"), "e.ts"),
+        ("s=320x240:r=30", format!("{x264} -c:a libmp3lame -ar 22050"), "f.ts"),
+        (PAL, "-c:v mpeg2video -c:a mp2".into(), "g.ts"),
+        (PAL, "-c:v mpeg2video -bf 2 -flags +ildct+ilme -vf setsar=16/15 -c:a ac3".into(), "h.ts"),
+        (ODD, "-c:v mpeg2video -pix_fmt yuv422p -bf 2 -c:a mp2".into(), "i.ts"),
+        ("s=320x240:r=24", "-c:v mpeg2video -c:a mp2".into(), "j.ts"),
+        (
+            PAL,
+            "-c:v libx265 -preset ultrafast -x265-params log-level=none -c:a aac -ar 44100".into(),
+            "k.ts",
+        ),
+        (
+            PAL,
+            format!(
+                "-map 0 -map 1 -map 1 {x264} -c:a:0 ac3 -c:a:1 aac -metadata:s:a:0 language=ger \
+                 -metadata:s:a:1 language=eng"
+            ),
+            "two.ts",
+        ),
+        (PAL, format!("-an {x264} -flags +ildct+ilme -top 1"), "silent.ts"),
+        ("", "-c:a mp2".into(), "sound.ts"),
+        ("", "-c:a aac -b:a 64k".into(), "aac.ts"),
+        (PAL, format!("{x264} -pix_fmt yuv422p10le -muxrate 3M -c:a aac"), "filled.ts"),
+    ];
+    let made: Vec<_> = made.iter().map(|(a, b, c)| (*a, b.as_str(), *c)).collect();
+    assert_eq!(compared(&made).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn transport_streams_that_only_the_tool_can_tell_about_are_left_to_it() {
+    let x264 = "-c:v libx264 -preset ultrafast";
+    let dropped = format!("{x264} -vf select=not(eq(mod(n\\,5)\\,3)) -vsync vfr");
+    let programs = format!(
+        "{x264} -c:a aac -map 0 -map 1 -map 0 -program program_num=1:st=0:st=1 -program \
+         program_num=2:st=2"
+    );
+    let wrap = format!("{x264} -c:a aac -output_ts_offset 95441");
+    let made = [
+        (PAL, dropped.as_str(), "vfr.ts"),
+        (PAL, programs.as_str(), "programs.ts"),
+        (PAL, wrap.as_str(), "wrap.ts"),
+        (PAL, "-c:v mpeg4 -c:a aac", "mpeg4.ts"),
+        (PAL, "-c:v mpeg2video -c:a libopus", "opus.ts"),
+        ("", "-c:a aac -ar 22050", "half.ts"),
+        ("", "-c:a dca -strict -2", "dts.ts"),
+    ];
+    let unsure = compared(&made).await;
+    assert_eq!(unsure.len(), made.len(), "{unsure:?}");
 }
