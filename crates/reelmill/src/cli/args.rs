@@ -189,7 +189,7 @@ pub(crate) enum Command {
     /// Hand a file to a coordinator.
     Submit(SubmitArgs),
     /// Hand over what was submitted while no server could be reached, and fetch
-    /// what is ready.
+    /// what is ready; with --server only for that server.
     Sync(SyncArgs),
     /// List the coordinator's jobs.
     List(ListArgs),
