@@ -28,7 +28,7 @@ const DECODE_SHARE: f64 = 0.07;
 const DOUBT: f64 = 0.1;
 
 /// How many percent longer it may take for one percent fewer bits.
-const BITS: f64 = 10.0;
+const BITS: f64 = 14.0;
 
 /// A film, and what cutting it costs.
 pub(super) struct Bench<'a> {
