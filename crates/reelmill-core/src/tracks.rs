@@ -337,13 +337,24 @@ fn decide_audio(
         _ => preset.codec,
     };
     let codec = container.audio_codec(wanted);
-    let channels = info.channels.min(codec.max_channels()).min(most);
+    let wider = info.layout.as_deref().and_then(|layout| codec.wider(layout));
+    let wider = wider.filter(|(_, channels)| *channels <= most);
+    let channels = match wider {
+        Some((_, channels)) => channels,
+        None => info.channels.min(codec.max_channels()).min(most),
+    };
     if preset.mode == AudioMode::Copy && !held {
         let from = &stream.codec;
         let to = codec.codec();
         notes.push(format!(
             "stream {}: {from} audio is encoded to {to}, since {container} cannot hold {from}",
             stream.index
+        ));
+    }
+    if let (Some((wider, _)), Some(layout)) = (wider, &info.layout) {
+        let (number, name) = (stream.index, codec.codec());
+        notes.push(format!(
+            "stream {number}: {layout} sound is carried as {wider}: {name} cannot say {layout}"
         ));
     }
     if channels < info.channels {

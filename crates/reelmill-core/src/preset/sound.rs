@@ -95,6 +95,37 @@ impl AudioCodec {
             Self::Mp3 => 2,
         }
     }
+
+    /// Channel layouts that it can say, by FFmpeg's names.
+    #[must_use]
+    pub fn layouts(self) -> &'static [&'static str] {
+        match self {
+            Self::Aac => &["mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1", "2.1", "quad"],
+            Self::Opus | Self::Flac => {
+                &["mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1"]
+            }
+            Self::Ac3 => &["mono", "stereo", "2.1", "3.0", "4.0", "quad", "5.0", "5.1"],
+            Self::Mp3 => &["mono", "stereo"],
+        }
+    }
+
+    /// A layout in which all channels of `layout` keep their places and levels, and its
+    /// channels, where the codec cannot say `layout`: with silence in those that are more,
+    /// and with what was in the middle of the back on both its sides. A layout of as many
+    /// channels would have it mixed anew, and quieter.
+    #[must_use]
+    pub fn wider(self, layout: &str) -> Option<(&'static str, u32)> {
+        let roomy: &[(&str, u32)] = match layout {
+            "2.1" | "3.1" | "4.1" => &[("5.1", 6)],
+            "3.0(back)" => &[("quad", 4)],
+            "4.0" => &[("5.0", 5)],
+            "6.0" => &[("6.1", 7), ("7.1", 8)],
+            "7.0" => &[("7.1", 8)],
+            _ => &[],
+        };
+        let says = |name: &str| self.layouts().contains(&name);
+        roomy.iter().copied().find(|(name, _)| says(name)).filter(|_| !says(layout))
+    }
 }
 
 impl Default for AudioPreset {

@@ -162,30 +162,25 @@ fn sample_rate(codec: AudioCodec, wanted: u32) -> u32 {
     rates.iter().copied().find(|rate| *rate >= wanted).unwrap_or(highest)
 }
 
-/// The source's layout where the codec can say it, else its twin with the
-/// surround channels called "back", else the usual one of so many channels.
+/// The source's layout where the codec can say it, else its twin with the surround
+/// channels called "back", else one that has all its channels, else the usual one of so
+/// many.
 fn layout(track: &AudioTrack) -> &str {
-    let same_count = track.info.channels == track.channels;
-    let source = track.info.layout.as_deref().filter(|_| same_count);
+    let named = track.info.layout.as_deref();
+    if let Some((wider, channels)) = named.and_then(|layout| track.codec.wider(layout))
+        && channels == track.channels
+    {
+        return wider;
+    }
+    let source = named.filter(|_| track.info.channels == track.channels);
     let source = source.map(|layout| match layout {
         "5.0(side)" => "5.0",
         "5.1(side)" => "5.1",
         other => other,
     });
     match source {
-        Some(layout) if layouts(track.codec).contains(&layout) => layout,
+        Some(layout) if track.codec.layouts().contains(&layout) => layout,
         _ => usual_layout(track.channels),
-    }
-}
-
-fn layouts(codec: AudioCodec) -> &'static [&'static str] {
-    match codec {
-        AudioCodec::Aac => &["mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1", "2.1", "quad"],
-        AudioCodec::Opus | AudioCodec::Flac => {
-            &["mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1"]
-        }
-        AudioCodec::Ac3 => &["mono", "stereo", "2.1", "3.0", "4.0", "quad", "5.0", "5.1"],
-        AudioCodec::Mp3 => &["mono", "stereo"],
     }
 }
 

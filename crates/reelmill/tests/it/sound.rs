@@ -278,3 +278,54 @@ fn sound_of_old_phones_is_heard_to_its_end() {
         assert!(samples > 6000.0, "{name}: {samples} samples of 8 kHz after 4 s");
     }
 }
+
+/// The levels of the channels, decibels.
+fn levels(path: &Path) -> Vec<f64> {
+    let ran = tool("ffmpeg")
+        .args(["-nostdin", "-hide_banner", "-v", "info", "-i"])
+        .arg(path)
+        .args([
+            "-af",
+            "astats=measure_overall=none:measure_perchannel=RMS_level",
+            "-f",
+            "null",
+            "-",
+        ])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&ran.stderr).into_owned();
+    let said = text.lines().filter_map(|line| line.split_once("RMS level dB: "));
+    said.map(|(_, level)| level.parse().unwrap_or(f64::NEG_INFINITY)).collect()
+}
+
+/// A codec that cannot say a layout would have it mixed into one of as many channels, and
+/// quieter for that; what each channel says is kept in a wider one instead.
+#[test]
+fn channels_keep_their_places_and_levels_where_a_codec_cannot_say_their_layout() {
+    let place = Place::new();
+    for (layout, volumes, format, wide) in [
+        // Left, right, centre, back: the back on both sides, each 3 dB down.
+        ("4.0", &[0.8, 0.4, 0.2, 0.1][..], "flac", [0.8, 0.4, 0.2, 0.0707, 0.0707].as_slice()),
+        // Left, right, bass, with silence for centre and back.
+        ("2.1", &[0.8, 0.4, 0.2], "flac", &[0.8, 0.4, 0.0, 0.2, 0.0, 0.0]),
+        ("4.0", &[0.8, 0.4, 0.2, 0.1], "m4a", &[0.8, 0.4, 0.2, 0.1]),
+    ] {
+        let tones: Vec<String> = volumes
+            .iter()
+            .enumerate()
+            .map(|(n, volume)| format!("{volume}*sin({}*2*PI*t)", 300 + 200 * n))
+            .collect();
+        let made = format!("aevalsrc={}:c={layout}:s=48000:d=2", tones.join("|"));
+        let source = place.path("source.wav");
+        ffmpeg(&["-f", "lavfi", "-i", &made, "-c:a", "pcm_s16le"], &source);
+        let preset = if format == "m4a" { "aac" } else { "flac" };
+        let output = convert(&place, &source, &format!("{layout}.{format}"), &["--preset", preset]);
+        let found = levels(&output);
+        assert_eq!(found.len(), wide.len(), "{layout} to {format}: {found:?}");
+        for (found, amplitude) in found.iter().zip(wide) {
+            let wanted = 20.0 * (amplitude / f64::sqrt(2.0)).log10();
+            let silent = *amplitude == 0.0 && *found < -90.0;
+            assert!(silent || (found - wanted).abs() < 0.5, "{layout} {format}: {found} {wanted}");
+        }
+    }
+}
