@@ -337,12 +337,7 @@ fn decide_audio(
         _ => preset.codec,
     };
     let codec = container.audio_codec(wanted);
-    let wider = info.layout.as_deref().and_then(|layout| codec.wider(layout));
-    let wider = wider.filter(|(_, channels)| *channels <= most);
-    let channels = match wider {
-        Some((_, channels)) => channels,
-        None => info.channels.min(codec.max_channels()).min(most),
-    };
+    let (channels, mixed) = codec.channels_for(info, most);
     if preset.mode == AudioMode::Copy && !held {
         let from = &stream.codec;
         let to = codec.codec();
@@ -351,20 +346,7 @@ fn decide_audio(
             stream.index
         ));
     }
-    if let (Some((wider, _)), Some(layout)) = (wider, &info.layout) {
-        let (number, name) = (stream.index, codec.codec());
-        notes.push(format!(
-            "stream {number}: {layout} sound is carried as {wider}: {name} cannot say {layout}"
-        ));
-    }
-    if channels < info.channels {
-        notes.push(format!(
-            "stream {}: {} channels are mixed down to {channels}, the most {}",
-            stream.index,
-            info.channels,
-            if channels == most { "asked for".into() } else { format!("{} holds", codec.codec()) }
-        ));
-    }
+    notes.extend(mixed.map(|how| format!("stream {}: {how}", stream.index)));
     let bit_rate = match codec {
         AudioCodec::Flac => 0,
         AudioCodec::Mp3 => (preset.bitrate_per_channel * channels).min(320_000),

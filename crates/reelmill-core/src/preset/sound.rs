@@ -1,5 +1,6 @@
 //! What a preset says of sound.
 
+use crate::media::AudioInfo;
 use crate::tracks::Loudness;
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +108,24 @@ impl AudioCodec {
             Self::Ac3 => &["mono", "stereo", "2.1", "3.0", "4.0", "quad", "5.0", "5.1"],
             Self::Mp3 => &["mono", "stereo"],
         }
+    }
+
+    /// Channels in which it carries the sound of `info`, at most `most`, and how, where
+    /// they are others than the source's.
+    #[must_use]
+    pub fn channels_for(self, info: &AudioInfo, most: u32) -> (u32, Option<String>) {
+        let name = self.codec();
+        if let Some(layout) = info.layout.as_deref()
+            && let Some((wider, channels)) = self.wider(layout).filter(|(_, it)| *it <= most)
+        {
+            let how = format!("{layout} sound is carried as {wider}: {name} cannot say {layout}");
+            return (channels, Some(how));
+        }
+        let channels = info.channels.min(self.max_channels()).min(most);
+        let why = if channels == most { "asked for".into() } else { format!("{name} holds") };
+        let how =
+            format!("{} channels are mixed down to {channels}, the most {why}", info.channels);
+        (channels, (channels < info.channels).then_some(how))
     }
 
     /// A layout in which all channels of `layout` keep their places and levels, and its

@@ -115,12 +115,16 @@ async fn refuse_unheard(
         if was.is_none_or(|was| was.samples == 0) {
             let stream = job.media.streams.iter().find(|it| it.index == track.stream);
             let codec = stream.map_or("unknown", |stream| stream.codec.as_str());
-            let message = format!("FFmpeg hears nothing in audio track {number} ({codec})");
-            return Err(Failure::input(message)
-                .advise("check that it plays: it may be cut off or damaged, or of a kind that a newer FFmpeg knows"));
+            return Err(unheard(number, codec));
         }
     }
     Ok(())
+}
+
+fn unheard(number: usize, codec: &str) -> Failure {
+    Failure::input(format!("FFmpeg hears nothing in audio track {number} ({codec})")).advise(
+        "check that it plays: it may be cut off or damaged, or of a kind that a newer FFmpeg knows",
+    )
 }
 
 /// Whether the tags that every container knows are there. What a tag of a track
@@ -176,6 +180,9 @@ impl Pair<'_> {
             checks.push(Check::new(&name("sound"), false, "it cannot be decoded"));
             return Ok(checks);
         };
+        if was.samples == 0 {
+            return Err(unheard(self.number, &source.codec));
+        }
         checks.push(self.length(&name("length"), (was.samples, before), is.samples));
         checks.push(self.level(&name("level"), &was, &is, before).await?);
         if self.keeps_samples(&source.codec, before) {

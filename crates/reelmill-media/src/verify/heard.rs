@@ -2,12 +2,13 @@
 //! decoders start late, and some containers tell durations wrongly.
 
 use super::Measured;
-use crate::args::{Args, quiet, source_input, unmoved};
+use crate::args::{Args, must_be_apart, quiet, source_input, unmoved};
 use crate::encode::STALL;
 use crate::listing::Listed;
 use crate::tools::Tools;
 use reelmill_core::check::Span;
 use reelmill_core::error::{Failure, FailureClass};
+use reelmill_core::media::Stream;
 use reelmill_core::time::TimeBase;
 use reelmill_core::tracks::{TrackAction, TrackPlan};
 use std::collections::BTreeMap;
@@ -41,12 +42,15 @@ pub(super) async fn spans(
             spans.insert(track.stream, span);
         }
     }
-    let streams: Vec<u32> = spans.keys().copied().collect();
-    let Some(tail) = spans.values().map(|span| span.end - TAIL).reduce(f64::min) else {
+    let media = measured.promised.assembly.media;
+    let streams: Vec<u32> =
+        spans.keys().copied().filter(|stream| tells_its_end(&media.streams, *stream)).collect();
+    let decoded_ones = || spans.iter().filter(|(stream, _)| streams.contains(stream));
+    let Some(tail) = decoded_ones().map(|(_, span)| span.end - TAIL).reduce(f64::min) else {
         return Ok(spans);
     };
     let first = Args::new().words("-frames:a 1");
-    let seek = match keeps_times(measured) && spans.values().any(|span| span.start < tail) {
+    let seek = match keeps_times(measured) && decoded_ones().any(|(_, span)| span.start < tail) {
         true => Args::new()
             .words("-seek_timestamp 1 -noaccurate_seek")
             .option("-ss", format!("{tail:.3}")),
@@ -66,6 +70,12 @@ pub(super) async fn spans(
         }
     }
     Ok(spans)
+}
+
+/// Whether what is decoded of a stream ends where its sound does: of a packet of AMR FFmpeg
+/// decodes the first frame.
+fn tells_its_end(streams: &[Stream], stream: u32) -> bool {
+    !streams.iter().any(|it| it.index == stream && must_be_apart(&it.codec))
 }
 
 /// Whether packets have the same times after a seek. In MXF without an index (cut off, or
@@ -135,6 +145,17 @@ impl Heard {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_amr_is_told_by_its_packets() {
+        let stream = |index, codec: &str| {
+            let json = serde_json::json!({"index": index, "codec": codec, "kind": "data"});
+            serde_json::from_value::<Stream>(json).unwrap()
+        };
+        let streams = [stream(0, "h263"), stream(1, "amr_nb"), stream(2, "aac")];
+        assert!(!tells_its_end(&streams, 1));
+        assert!(tells_its_end(&streams, 2));
+    }
 
     #[test]
     fn spans_are_read_per_stream() {

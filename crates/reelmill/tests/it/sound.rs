@@ -247,9 +247,11 @@ fn a_track_of_which_nothing_is_heard_is_named() {
     let frames = bytes.windows(2).position(|pair| pair == [0xff, 0xf8]).unwrap();
     bytes[frames..].fill(0);
     std::fs::write(&sound, bytes).unwrap();
-    let mut command = place.reelmill();
-    let ran = Ran::of(command.arg("convert").arg(&sound).args(["-o", "out.m4a"]));
-    ran.refused(3, &["nothing in audio track 0 (flac)", "what to do"]);
+    for output in ["out.m4a", "out.flac"] {
+        let mut command = place.reelmill();
+        let ran = Ran::of(command.arg("convert").arg(&sound).args(["-o", output]));
+        ran.refused(3, &["nothing in audio track 0 (flac)", "what to do"]);
+    }
     assert_eq!(place.leftovers(), Vec::<PathBuf>::new());
 }
 
