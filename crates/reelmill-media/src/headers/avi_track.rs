@@ -251,7 +251,7 @@ fn visual(private: &[u8], frame: &[u8]) -> Option<Picture> {
 
 /// The picture of H.264 between start codes.
 fn advanced(private: &[u8], frame: &[u8]) -> Option<Picture> {
-    let (here, _) = h264::annex_b(frame)?;
+    let (here, _) = h264::annex_b(frame).filter(|_| h264::is_decodable(frame))?;
     // The last unit of private data has none behind it.
     let before = h264::annex_b(&[private, &[0, 0, 1]].concat()).map(|(picture, _)| picture);
     (private.is_empty() || before == Some(here)).then_some(here)

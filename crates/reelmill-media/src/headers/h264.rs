@@ -36,26 +36,64 @@ pub(super) fn annex_b(data: &[u8]) -> Option<(Picture, Length)> {
     sets.all(|set| parameters(&unescape(&set[1..])) == Some(first)).then_some(first)
 }
 
+/// Whether the first picture in an elementary stream can be decoded: its parameter sets are
+/// there, and it goes by them. Without, FFmpeg does not come to know its colours.
+pub(super) fn is_decodable(data: &[u8]) -> bool {
+    let sequence = |unit: &[u8]| {
+        let unit = unescape(unit.get(4..)?);
+        Bits::new(&unit).ue()
+    };
+    let all = || units(data).filter(|unit| !unit.is_empty());
+    let sequence = all().find(|unit| unit[0] & 31 == 7).and_then(sequence);
+    let set = all().find(|unit| unit[0] & 31 == 8).and_then(|unit| set_ids(&unescape(&unit[1..])));
+    let slices = memchr::memmem::find_iter(data, &[0, 0, 1]).filter_map(|at| data.get(at + 3..));
+    let mut slices =
+        slices.filter(|unit| matches!(unit.first(), Some(head) if matches!(head & 31, 1 | 5)));
+    let slice = slices.next().and_then(|unit| {
+        let mut bits = Bits::of_payload(&unit[1..]);
+        (bits.ue()? == 0 && bits.ue()? <= 9).then(|| bits.ue())?
+    });
+    match (sequence, set, slice) {
+        (Some(sequence), Some((set, of)), Some(used)) => sequence == of && set == used,
+        _ => false,
+    }
+}
+
+/// The numbers of a picture parameter set that FFmpeg takes, and of the sequence's it is for.
+fn set_ids(data: &[u8]) -> Option<(u32, u32)> {
+    let mut bits = Bits::new(data);
+    let ids = (bits.ue().filter(|id| *id < 256)?, bits.ue()?);
+    bits.skip(2)?;
+    let (groups, references) = (bits.ue()?, [bits.ue()?, bits.ue()?]);
+    bits.skip(3)?;
+    bits.se()?;
+    bits.se()?;
+    let colour = bits.se()?;
+    bits.skip(3)?;
+    let usual = groups == 0 && references.iter().all(|count| *count < 32);
+    (usual && (-12..=12).contains(&colour)).then_some(ids)
+}
+
 /// Picture and length of two fields.
 fn parameters(data: &[u8]) -> Option<(Picture, Length)> {
     let mut bits = Bits::new(data);
     let profile = bits.uint(8)?;
     bits.skip(16)?;
-    bits.ue()?;
+    bits.ue().filter(|id| *id < 32)?;
     let (mut format, mut separate, mut depth) = (1, false, 8);
     if HIGH.contains(&profile) {
         format = bits.ue()?;
         separate = format == 3 && bits.bit()?;
         depth = bits.ue()?.checked_add(8)?;
-        bits.ue()?;
+        bits.ue().filter(|more| *more == depth - 8)?;
         bits.bit()?;
         if bits.bit()? {
             scaling_lists(&mut bits, if format == 3 { 12 } else { 8 })?;
         }
     }
-    bits.ue()?;
+    bits.ue().filter(|frame_number| *frame_number <= 12)?;
     picture_order(&mut bits)?;
-    bits.ue()?;
+    bits.ue().filter(|references| *references <= 16)?;
     bits.bit()?;
     let across = bits.ue()?.checked_add(1)?;
     let down = bits.ue()?.checked_add(1)?;
@@ -121,7 +159,7 @@ fn scaling_lists(bits: &mut Bits<'_>, lists: usize) -> Option<()> {
 fn picture_order(bits: &mut Bits<'_>) -> Option<()> {
     match bits.ue()? {
         0 => {
-            bits.ue()?;
+            bits.ue().filter(|order| *order <= 12)?;
         }
         1 => {
             bits.bit()?;
@@ -156,4 +194,27 @@ fn transfer(bits: &mut Bits<'_>) -> Option<Transfer> {
         }
     }
     Some(Transfer::Container)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_without_its_sets_is_not_decodable() {
+        // As x264 writes it; the last start code and what follows are of the slice.
+        let plain = hex::decode(
+            "0000000167 4d400deca0a0fd80880000030008000003019078a14cb0\
+             0000000168ce0fc8 0000010605ff 0000000165b800"
+                .replace(' ', ""),
+        )
+        .unwrap();
+        assert!(is_decodable(&plain));
+        let set = plain.windows(2).position(|it| it == [0x68, 0xCE]).unwrap();
+        for (at, value) in [(set, 0xFF), (set + 1, 0x81), (set + 1, 0x4E), (set + 2, 0)] {
+            let mut bytes = plain.clone();
+            bytes[at] = value;
+            assert!(!is_decodable(&bytes), "{} = {value}", at - set);
+        }
+    }
 }

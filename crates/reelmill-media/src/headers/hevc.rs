@@ -5,7 +5,7 @@ use super::annex_b;
 use super::picture::{Length, Picture, Transfer, chroma, crop_unit};
 use super::window::Fields;
 use crate::bits::{Bits, unescape};
-use crate::hdr::parameter_sets::skip_profile;
+use crate::hdr::parameter_sets::{pps, skip_profile};
 use reelmill_core::facts::Chroma;
 
 /// "Unspecified" among the transfer characteristics.
@@ -26,6 +26,8 @@ pub(super) fn annex_b(data: &[u8]) -> Option<(Picture, Length)> {
     };
     let mut sets = of(33).map(|set| parameters(&set));
     let first = sets.next()??;
+    // Without sets for its pictures FFmpeg does not come to know their colours.
+    of(34).next().and_then(|set| pps(&set))?;
     let mut lengths = of(32).map(|set| length(&set));
     let one = lengths.next()?;
     let agree = sets.all(|set| set == Some(first)) && lengths.all(|it| it == one);

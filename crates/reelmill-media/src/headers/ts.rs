@@ -244,7 +244,7 @@ impl Track {
 /// What parameter sets among the first units of a picture say.
 fn picture(kind: Kind, data: &[u8]) -> Option<(Picture, Rate)> {
     let (picture, length) = match kind {
-        Kind::H264 if is_by_old_x264(data) => return None,
+        Kind::H264 if is_by_old_x264(data) || !h264::is_decodable(data) => return None,
         Kind::H264 => h264::annex_b(data)?,
         Kind::Hevc => hevc::annex_b(data)?,
         _ => mpeg2::picture(data).map(|(picture, length)| (picture, Some(length)))?,
