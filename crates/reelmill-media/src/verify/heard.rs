@@ -149,7 +149,9 @@ mod tests {
     #[test]
     fn the_end_of_amr_is_told_by_its_packets() {
         let stream = |index, codec: &str| {
-            let json = serde_json::json!({"index": index, "codec": codec, "kind": "data"});
+            let json = serde_json::json!({
+                "index": index, "codec": codec, "dispositions": [], "tags": {}, "kind": "data",
+            });
             serde_json::from_value::<Stream>(json).unwrap()
         };
         let streams = [stream(0, "h263"), stream(1, "amr_nb"), stream(2, "aac")];
