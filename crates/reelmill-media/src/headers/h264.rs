@@ -69,8 +69,10 @@ fn set_ids(data: &[u8]) -> Option<(u32, u32)> {
     bits.se()?;
     bits.se()?;
     let colour = bits.se()?;
-    bits.skip(3)?;
-    let usual = groups == 0 && references.iter().all(|count| *count < 32);
+    bits.skip(2)?;
+    // Pictures that say to be redundant are not decoded.
+    let redundant = bits.bit()?;
+    let usual = groups == 0 && !redundant && references.iter().all(|count| *count < 32);
     (usual && (-12..=12).contains(&colour)).then_some(ids)
 }
 
@@ -211,7 +213,9 @@ mod tests {
         .unwrap();
         assert!(is_decodable(&plain));
         let set = plain.windows(2).position(|it| it == [0x68, 0xCE]).unwrap();
-        for (at, value) in [(set, 0xFF), (set + 1, 0x81), (set + 1, 0x4E), (set + 2, 0)] {
+        for (at, value) in
+            [(set, 0xFF), (set + 1, 0x81), (set + 1, 0x4E), (set + 2, 0), (set + 3, 0x7F)]
+        {
             let mut bytes = plain.clone();
             bytes[at] = value;
             assert!(!is_decodable(&bytes), "{} = {value}", at - set);
