@@ -53,6 +53,7 @@ const DECISIVE: &[Meaning] = &[
     means("Cannot allocate memory", FailureClass::Transient, NO_MEMORY),
     means("moov atom not found", FailureClass::Input, INCOMPLETE),
     means("Format not on whitelist", FailureClass::Input, DAMAGED),
+    means("Error parsing AAC extradata", FailureClass::Input, DAMAGED),
     means(
         "specified max pixel count",
         FailureClass::Input,
@@ -225,7 +226,7 @@ mod tests {
     #[test]
     fn classes_follow_from_what_real_tools_said() {
         use FailureClass::{Environment, Input, NoSpace, Transient};
-        let cases: [(i32, &[&str], FailureClass); 12] = [
+        let cases: [(i32, &[&str], FailureClass); 13] = [
             (
                 1,
                 &[
@@ -249,6 +250,14 @@ mod tests {
                 &[
                     "[srt @ 0x5652327cc280] Format not on whitelist 'mov,matroska'",
                     "t.srt: Invalid argument",
+                ],
+                Input,
+            ),
+            (
+                1,
+                &[
+                    "[matroska @ 0x5561] Error parsing AAC extradata, unable to determine samplerate.",
+                    "av_interleaved_write_frame(): Invalid argument",
                 ],
                 Input,
             ),
