@@ -19,13 +19,18 @@ pub fn picture_chain(encode: &VideoEncode, source_pixels: &str) -> String {
         format!(",scale={width}:{height},crop={window}")
     });
     let mut chain = window;
+    let scaled = !encode.crop && keeps_aspect(source, size) && source != size;
+    if scaled {
+        // Pixels of which nothing is said count as square; "scale" would leave them out.
+        chain += ",setsar=r=sar:max=65535";
+    }
     chain += &format!(
         ",scale={width}:{height}:flags=lanczos+accurate_rnd{}",
         ranges(encode, source_pixels)
     );
     if encode.crop {
         chain += &format!(",crop={}:{}:0:0", size.0, size.1);
-    } else if keeps_aspect(source, size) && source != size {
+    } else if scaled {
         chain += &format!(
             ",setsar=r=sar*{}/{}:max=65535",
             u64::from(size.0) * u64::from(source.1),

@@ -41,6 +41,25 @@ async fn chunks_are_deinterlaced_as_the_whole_film_is() {
     assert_eq!(out.video().unwrap().1.field_order, FieldOrder::Progressive);
 }
 
+/// What is scaled has whole pixels: rounding may change the picture's shape a little, but
+/// not that of its pixels, whether the source says that they are square or says nothing.
+#[tokio::test]
+async fn pixels_keep_their_shape_where_the_picture_is_scaled() {
+    let dir = TempDir::new().unwrap();
+    for (name, sar, wanted) in [
+        ("silent.mov", "0", Some((1, 1))),
+        ("square.mov", "1", Some((1, 1))),
+        ("wide.mov", "4/3", Some((4, 3))),
+    ] {
+        let source = film(dir.path(), name, 4, &format!("-vf scale=568:320,setsar={sar}")).await;
+        let (made, _) = run(&source, &preset("h264", &["height=90"]), 1.5).await;
+        let out = probe(&made.tools, &made.out, &CancellationToken::new()).await.unwrap();
+        let (_, info) = out.video().unwrap();
+        assert_eq!((info.width, info.height), (160, 90), "{name}");
+        assert_eq!(info.sample_aspect.or(Some((1, 1))), wanted, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn chunks_are_mapped_to_standard_range_as_the_whole_film_is() {
     for (kind, curve) in [(Kind::Mel, "hable"), (Kind::Phone, "mobius")] {
