@@ -39,6 +39,8 @@ fn clips() -> &'static Path {
             ],
         );
         make("d.avi", &["-c:v", "mpeg4", "-c:a", "mp3"]);
+        // Not read in process.
+        make("e.flv", &["-c:v", "flv", "-c:a", "mp3", "-ar", "44100"]);
         folder
     });
     folder.path()
@@ -171,7 +173,7 @@ fn another_machine_that_mounts_it_elsewhere_looks_at_nothing() {
     };
     assert_eq!(facts(&query(&other, &["--export", "json"])), facts(&mine));
     // And the first machine goes on with what the second found.
-    copy("d.avi", &elsewhere.join("Five.avi"));
+    copy("e.flv", &elsewhere.join("Five.flv"));
     let ran = other.run(["scan".as_ref(), elsewhere.as_os_str(), "--json".as_ref()]).ok();
     assert_eq!(numbers(&scanned(&ran), &["new"]), [1]);
     let mut command = place.reelmill();
@@ -185,7 +187,7 @@ fn an_interrupted_scan_goes_on_where_it_stopped() {
     let place = Place::new();
     let root = place.path("films");
     for n in 0..40 {
-        copy("d.avi", &root.join(format!("{n}.avi")));
+        copy("e.flv", &root.join(format!("{n}.flv")));
     }
     let mut command = place.reelmill();
     command.args(["scan", "--json", "--jobs", "1"]).arg(&root);
